@@ -1,0 +1,319 @@
+package engineio
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+	"unicode/utf8"
+)
+
+// poll is a GET that waits for something to answer.
+type poll struct {
+	ready chan struct{} // has room for the one signal that is needed
+}
+
+func (p *poll) wake() {
+	if p == nil {
+		return
+	}
+	select {
+	case p.ready <- struct{}{}:
+	default:
+	}
+}
+
+// servePollingHandshake opens a session that begins on polling.
+func (s *Server) servePollingHandshake(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		Refuse(w, http.StatusBadRequest, codeBadMethod, "Bad handshake method", 0)
+		return
+	}
+	sock := s.admit(w, r)
+	if sock == nil {
+		return
+	}
+	if !sock.start() {
+		s.opening.release(sock.capKey)
+		Refuse(w, http.StatusServiceUnavailable, codeBadRequest, "draining: the server shuts down", time.Second)
+		return
+	}
+	upgrades := ""
+	for _, t := range s.cfg.Transports {
+		if t == WebSocket {
+			upgrades = `"` + WebSocket + `"`
+		}
+	}
+	sock.answer(w, []*Frame{sock.openPacket(upgrades)})
+}
+
+// servePoll answers a GET with what is queued, or waits for it.
+func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
+	s.alive()
+	// The host's server may have deadlines that are shorter than a poll waits.
+	// Where they cannot be lifted the poll ends with them, and the session.
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+
+	p := &poll{ready: make(chan struct{}, 1)}
+	s.mu.Lock()
+	switch {
+	case s.state == stateClosed:
+		s.mu.Unlock()
+		unknownSession(w)
+		return
+	case s.ws != nil:
+		s.mu.Unlock()
+		badRequest(w, "Bad request: the session has moved to WebSocket")
+		return
+	case s.poll != nil:
+		s.mu.Unlock()
+		s.Close(ProtocolError)
+		badRequest(w, "Bad request: another poll of this session is pending")
+		return
+	}
+	s.poll = p
+	if len(s.queue) > 0 || s.state != stateOpen || s.probed && s.probe != nil {
+		p.wake()
+	}
+	s.mu.Unlock()
+
+	select {
+	case <-p.ready:
+	case <-r.Context().Done():
+	}
+	gone := r.Context().Err() != nil
+	s.mu.Lock()
+	s.poll = nil
+	moved := s.ws != nil
+	if gone && !moved {
+		s.mu.Unlock()
+		s.kill(TransportClose)
+		return
+	}
+	var batch []*Frame
+	if !moved { // else it goes out on the WebSocket
+		batch, s.queue = s.queue, nil
+	}
+	last := s.state == stateClosing && !moved
+	s.mu.Unlock()
+
+	if len(batch) == 0 {
+		batch = []*Frame{packet("6")}
+	}
+	ok := s.answer(w, batch)
+	if moved {
+		return
+	}
+	if !ok {
+		s.kill(TransportError)
+		return
+	}
+	written := 0
+	for _, f := range batch {
+		written += f.cost()
+	}
+	s.mu.Lock()
+	s.queued = max(s.queued-written, 0)
+	s.mu.Unlock()
+	if last {
+		s.kill(TransportClose) // the reason was set when it began to close
+	}
+}
+
+// answer writes frames as the payload of a poll.
+func (s *Socket) answer(w http.ResponseWriter, frames []*Frame) bool {
+	n := 0
+	for _, f := range frames {
+		n += len(f.wire) + len(f.wire)/2
+	}
+	body := make([]byte, 0, n)
+	for _, f := range frames {
+		if f.kind == kindControl {
+			continue
+		}
+		if len(body) > 0 {
+			body = append(body, separator)
+		}
+		body = f.appendPayload(body)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=UTF-8")
+	h.Set("Content-Length", itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	rc := http.NewResponseController(w)
+	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }() // for the next request
+	for len(body) > 0 {
+		begin := time.Now()
+		_ = rc.SetWriteDeadline(begin.Add(s.srv.cfg.WriteTimeout))
+		m, err := w.Write(body[:min(len(body), writePiece)])
+		if err != nil {
+			return false
+		}
+		body = body[m:]
+		if time.Since(begin) > stalled {
+			s.alive()
+		}
+	}
+	// Without Flush the last bytes would go out after the deadline is lifted.
+	return ignoreUnsupported(rc.Flush()) == nil
+}
+
+func ignoreUnsupported(err error) error {
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
+}
+
+// servePost takes a payload from the client.
+func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
+	s.alive()
+	s.mu.Lock()
+	limit := s.srv.cfg.MaxPayload
+	if !s.accepted {
+		limit = min(limit, s.srv.cfg.OpenBytes)
+	}
+	switch {
+	case s.state != stateOpen:
+		s.mu.Unlock()
+		unknownSession(w)
+		return
+	case s.ws != nil:
+		s.mu.Unlock()
+		badRequest(w, "Bad request: the session has moved to WebSocket")
+		return
+	case s.posting:
+		s.mu.Unlock()
+		s.Close(ProtocolError)
+		badRequest(w, "Bad request: another POST of this session is under way")
+		return
+	}
+	s.posting = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.posting = false
+		s.mu.Unlock()
+	}()
+
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && t == "application/octet-stream" {
+		s.Close(ProtocolError)
+		badRequest(w, "Bad request: Engine.IO 4 payloads are text, binary is base64 in them")
+		return
+	}
+	body, err := s.readBody(w, r, limit)
+	switch {
+	case errors.Is(err, errTooLarge):
+		Refuse(w, http.StatusRequestEntityTooLarge, codeBadRequest, "Bad request: the payload is larger than maxPayload", 0)
+		return
+	case err != nil:
+		s.kill(TransportError)
+		return
+	case !s.receive(len(body)):
+		s.Close(OpenLimit)
+		badRequest(w, "Bad request: "+OpenLimit.String())
+		return
+	}
+	packets, ok := splitPayload(body)
+	if !ok {
+		s.Close(ProtocolError)
+		badRequest(w, "Bad request: the payload is malformed")
+		return
+	}
+	for _, p := range packets {
+		if p.binary {
+			s.binary(p.data)
+		} else if !s.packet(p.kind, p.data) {
+			break
+		}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html") // as the reference: text/plain makes some browsers download it
+	h.Set("Content-Length", "2")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	_, _ = io.WriteString(w, "ok") // whether it arrives shows with the next poll
+}
+
+var errTooLarge = errors.New("engineio: payload too large")
+
+// readBody reads a POST's body, up to limit, while it makes progress.
+func (s *Socket) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+	if r.ContentLength > int64(limit) {
+		return nil, errTooLarge
+	}
+	rc := http.NewResponseController(w)
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // for the next request
+	body := make([]byte, 0, max(512, min(int(r.ContentLength)+1, readBuffer)))
+	for {
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+		_ = rc.SetReadDeadline(time.Now().Add(s.srv.cfg.WriteTimeout))
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if n > 0 {
+			s.alive()
+		}
+		if len(body) > limit {
+			return nil, errTooLarge
+		}
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// payloadPacket is one packet of a POST; data of a binary one is decoded.
+type payloadPacket struct {
+	kind   byte
+	binary bool
+	data   []byte
+}
+
+// splitPayload takes a payload apart. It is all or nothing: no packet of a
+// malformed payload is handled.
+func splitPayload(body []byte) ([]payloadPacket, bool) {
+	if !utf8.Valid(body) {
+		return nil, false
+	}
+	var packets []payloadPacket
+	for len(body) > 0 || packets == nil {
+		one := body
+		rest := []byte(nil)
+		more := false
+		for i, c := range body {
+			if c == separator {
+				one, rest, more = body[:i], body[i+1:], true
+				break
+			}
+		}
+		if len(one) == 0 || more && len(rest) == 0 {
+			return nil, false
+		}
+		p := payloadPacket{kind: one[0], data: one[1:]}
+		switch {
+		case p.kind == 'b':
+			p.binary = true
+			data := make([]byte, base64.StdEncoding.DecodedLen(len(p.data)))
+			n, err := base64.StdEncoding.Decode(data, p.data)
+			if err != nil {
+				return nil, false
+			}
+			p.data = data[:n]
+		case p.kind < packetOpen || p.kind > packetNoop:
+			return nil, false
+		}
+		packets = append(packets, p)
+		body = rest
+	}
+	return packets, true
+}

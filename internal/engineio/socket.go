@@ -1,0 +1,435 @@
+package engineio
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Handler receives what one socket's client sends. Its methods are called one
+// at a time, in the order the client sent, OnClose exactly once and last. They
+// may block: only this client's own next packet waits. Slices are valid during
+// the call.
+type Handler interface {
+	OnText(p []byte)
+	OnBinary(p []byte)
+	// OnTooLarge stands for a message of size bytes that was read past; head
+	// is its beginning, nil if it was binary.
+	OnTooLarge(head []byte, size int)
+	OnClose(r Reason)
+}
+
+// Socket is one client: a session that lives on one transport after the other.
+type Socket struct {
+	srv     *Server
+	id      string
+	remote  string
+	capKey  string
+	opened  int64
+	handler Handler
+	request *http.Request // that opened the session; nil once accepted
+	beat    beat
+
+	// inbound serialises calls of handler, which polling requests and the
+	// WebSocket's reader can both make around an upgrade.
+	inbound sync.Mutex
+	handles atomic.Bool  // a call of handler is under way
+	seen    atomic.Int64 // when the client last showed life
+
+	mu       sync.Mutex // guards the rest
+	state    state
+	reason   Reason
+	accepted bool
+	received int // bytes, until accepted
+	queue    []*Frame
+	queued   int // bytes counted: queue, and what is being written
+	writing  bool
+	ws       *wsConn // the transport; nil: polling
+	probe    *wsConn // a WebSocket that asks to become it
+	probed   bool    // and has proven itself
+	probeBy  int64
+	poll     *poll // the GET that waits
+	posting  bool  // a POST is being read or handled
+	pinged   int64 // when the last ping was queued
+	closeBy  int64
+	expires  int64 // when CloseAfter ends the session; 0: never
+	ctx      context.Context
+	cancel   context.CancelFunc
+}
+
+type state uint8
+
+const (
+	stateOpen    state = iota
+	stateClosing       // takes nothing more, hands out what is queued
+	stateClosed
+)
+
+// pingAhead is the size from which a frame is preceded by a ping: it may take
+// a slow link so long that the client would give up waiting for the next one.
+const pingAhead = 128 << 10
+
+// ID returns the session id: a secret between server and client.
+func (s *Socket) ID() string { return s.id }
+
+// RemoteAddr returns what Config.RemoteAddr said of the opening request.
+func (s *Socket) RemoteAddr() string { return s.remote }
+
+// Request returns the request that opened the session, nil once accepted.
+func (s *Socket) Request() *http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.request
+}
+
+// Context returns a context that ends with the session, also while the
+// handler is at work.
+func (s *Socket) Context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil {
+		s.ctx, s.cancel = context.WithCancel(s.srv.cfg.Base)
+		if s.state != stateOpen {
+			s.cancel()
+		}
+	}
+	return s.ctx
+}
+
+// Transport returns the name of the current transport.
+func (s *Socket) Transport() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ws != nil {
+		return WebSocket
+	}
+	return Polling
+}
+
+// Accept lifts the limits on clients that nobody knows yet.
+func (s *Socket) Accept() {
+	s.mu.Lock()
+	was := s.accepted
+	s.accepted = true
+	s.request = nil
+	s.mu.Unlock()
+	if !was {
+		s.srv.opening.release(s.capKey)
+	}
+}
+
+// Send queues frames, all together and in order, and never blocks. It reports
+// false, and queues none, when the socket no longer takes any: it is closed,
+// or this was too much for its queue and has closed it.
+func (s *Socket) Send(frames ...*Frame) bool {
+	s.mu.Lock()
+	if s.state != stateOpen {
+		s.mu.Unlock()
+		return false
+	}
+	n := 0
+	for _, f := range frames {
+		n += f.cost()
+	}
+	if s.queued+n > s.srv.cfg.MaxQueue {
+		s.mu.Unlock()
+		s.kill(SlowReader)
+		return false
+	}
+	for _, f := range frames {
+		if len(f.wire) >= pingAhead {
+			s.queue = append(s.queue, s.srv.ping)
+			s.queued += s.srv.ping.cost()
+		}
+		s.queue = append(s.queue, f)
+	}
+	s.queued += n
+	s.wake()
+	s.mu.Unlock()
+	return true
+}
+
+// wake gets what is queued on its way. With mu.
+func (s *Socket) wake() {
+	if s.ws != nil {
+		if !s.writing {
+			s.writing = true
+			s.srv.goRun(s.flush)
+		}
+		return
+	}
+	s.poll.wake()
+}
+
+// lightLoad is what may be queued for a client that still gets volatile frames.
+const lightLoad = 16 << 10
+
+// SendVolatile is Send for what is worth nothing later: it drops the frames
+// when the client cannot take them now.
+func (s *Socket) SendVolatile(frames ...*Frame) bool {
+	s.mu.Lock()
+	late := s.queued > lightLoad || s.ws == nil && s.poll == nil
+	s.mu.Unlock()
+	return !late && s.Send(frames...)
+}
+
+// Close ends the session: nothing more is handled or queued, what is queued is
+// handed to the client, within Config.CloseTimeout.
+func (s *Socket) Close(r Reason) {
+	s.mu.Lock()
+	if s.state != stateOpen {
+		s.mu.Unlock()
+		return
+	}
+	s.state = stateClosing
+	s.reason = r
+	s.closeBy = s.srv.now() + int64(s.srv.cfg.CloseTimeout)
+	at := s.closeBy
+	if s.ws == nil {
+		s.queue = append(s.queue, packet("1"))
+	}
+	probe := s.probe
+	s.probe = nil
+	s.wake()
+	s.mu.Unlock()
+	if probe != nil {
+		probe.abort()
+	}
+	s.srv.beats.set(&s.beat, at)
+	s.left()
+}
+
+// kill ends the session at once: what is queued is lost.
+func (s *Socket) kill(r Reason) {
+	s.mu.Lock()
+	was := s.state
+	if was == stateClosed {
+		s.mu.Unlock()
+		return
+	}
+	s.state = stateClosed
+	if was == stateOpen {
+		s.reason = r
+	}
+	ws, probe := s.ws, s.probe
+	s.probe = nil
+	s.queue, s.queued = nil, 0
+	s.poll.wake()
+	s.mu.Unlock()
+	if ws != nil {
+		ws.abort()
+	}
+	if probe != nil {
+		probe.abort()
+	}
+	s.srv.delist(s)
+	s.srv.beats.remove(&s.beat)
+	if was == stateOpen {
+		s.left()
+	}
+}
+
+// left tells the handler, after whatever it is still handling.
+func (s *Socket) left() {
+	s.Accept() // gives the place among the opening back, if it still has one
+	s.mu.Lock()
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.mu.Unlock()
+	s.srv.goRun(func() {
+		s.inbound.Lock()
+		defer s.inbound.Unlock()
+		s.handler.OnClose(s.reason)
+		s.srv.running.Done() // the socket's own, since enlist
+	})
+}
+
+// enter begins a call of the handler, in turn; not once the socket is closing.
+// leave ends it.
+func (s *Socket) enter() bool {
+	s.inbound.Lock()
+	s.mu.Lock()
+	open := s.state == stateOpen
+	s.mu.Unlock()
+	if !open {
+		s.inbound.Unlock()
+		return false
+	}
+	s.handles.Store(true)
+	return true
+}
+
+func (s *Socket) leave() {
+	s.handles.Store(false)
+	s.alive()
+	s.inbound.Unlock()
+}
+
+func (s *Socket) text(p []byte) {
+	if s.enter() {
+		s.handler.OnText(p)
+		s.leave()
+	}
+}
+
+func (s *Socket) binary(p []byte) {
+	if s.enter() {
+		s.handler.OnBinary(p)
+		s.leave()
+	}
+}
+
+func (s *Socket) alive() { s.seen.Store(s.srv.now()) }
+
+// receive counts bytes that came in; false when they are too many for a client
+// that is not accepted.
+func (s *Socket) receive(n int) bool {
+	s.alive()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.accepted {
+		return true
+	}
+	s.received += n
+	return s.received <= s.srv.cfg.OpenBytes
+}
+
+// packet handles one packet of type t with the text p, from either transport.
+// It reports false when the packet ends the session.
+func (s *Socket) packet(t byte, p []byte) bool {
+	switch t {
+	case packetMessage:
+		s.text(p)
+	case packetPong, packetUpgrade, packetNoop:
+		// A sign of life; the reference server ignores late upgrades too.
+	case packetClose:
+		if s.Transport() == WebSocket {
+			s.Close(TransportClose)
+		} else {
+			s.kill(TransportClose) // the pending poll is answered with a noop
+		}
+		return false
+	default: // open and ping are the server's to send, the rest is unknown
+		s.Close(ProtocolError)
+		return false
+	}
+	return true
+}
+
+// start puts a new socket to work on its first transport; false when the
+// server has begun to shut down.
+func (s *Socket) start() bool {
+	s.beat.sock = s
+	s.pinged = s.opened
+	s.alive()
+	s.handler = s.srv.cfg.Open(s)
+	if !s.srv.enlist(s) {
+		s.handler.OnClose(Draining)
+		return false
+	}
+	s.srv.beats.set(&s.beat, s.nextBeat())
+	return true
+}
+
+// beatAt does what is due at now and returns when to come back; 0: never.
+func (s *Socket) beatAt(now int64) int64 {
+	cfg := &s.srv.cfg
+	s.mu.Lock()
+	switch {
+	case s.state == stateClosed:
+		s.mu.Unlock()
+		return 0
+	case s.state == stateClosing:
+		at := s.closeBy
+		s.mu.Unlock()
+		if now < at {
+			return at
+		}
+		s.kill(s.reason)
+		return 0
+	case !s.accepted && now >= s.opened+int64(cfg.OpenTimeout):
+		s.mu.Unlock()
+		s.Close(OpenTimeout)
+		return 0 // Close has set the next beat
+	case s.expires != 0 && now >= s.expires:
+		s.mu.Unlock()
+		s.Close(ForcedClose)
+		return 0
+	}
+	var stale *wsConn
+	if s.probe != nil && now >= s.probeBy {
+		stale, s.probe = s.probe, nil
+	}
+	if s.handles.Load() {
+		s.alive() // what the client says waits for a slow hook: no fault of its own
+	}
+	silent := s.seen.Load() < s.pinged
+	dead := silent && now >= s.pinged+int64(cfg.PingTimeout)
+	if !silent && now >= s.pinged+s.pingEvery() {
+		s.pinged = now
+		s.queue = append(s.queue, s.srv.ping)
+		s.queued += s.srv.ping.cost()
+		s.wake()
+	}
+	at := s.nextBeat()
+	s.mu.Unlock()
+	if stale != nil {
+		stale.abort()
+	}
+	if dead {
+		s.kill(PingTimeout)
+		return 0
+	}
+	return at
+}
+
+// pingEvery is the interval less what the wheel may be late by, so that a
+// silent client is noticed within PingInterval + PingTimeout.
+func (s *Socket) pingEvery() int64 {
+	return int64(s.srv.cfg.PingInterval - 2*s.srv.beats.tick)
+}
+
+// nextBeat is when there may next be something to do. With mu.
+func (s *Socket) nextBeat() int64 {
+	cfg := &s.srv.cfg
+	at := s.pinged + s.pingEvery()
+	if s.seen.Load() < s.pinged {
+		at = s.pinged + int64(cfg.PingTimeout)
+	}
+	if !s.accepted {
+		at = min(at, s.opened+int64(cfg.OpenTimeout))
+	}
+	if s.probe != nil {
+		at = min(at, s.probeBy)
+	}
+	if s.expires != 0 {
+		at = min(at, s.expires)
+	}
+	return max(at, s.srv.now())
+}
+
+// openPacket is the handshake answer.
+func (s *Socket) openPacket(upgrades string) *Frame {
+	cfg := &s.srv.cfg
+	return packet(`0{"sid":"` + s.id + `","upgrades":[` + upgrades + `],"pingInterval":` + millis(cfg.PingInterval) +
+		`,"pingTimeout":` + millis(cfg.ClientTimeout) + `,"maxPayload":` + itoa(cfg.MaxPayload) + `}`)
+}
+
+func millis(d time.Duration) string { return itoa(int(d / time.Millisecond)) }
+
+// Go runs f on a goroutine that Server.Shutdown waits for. It is for the
+// handler, before its OnClose has returned.
+func (s *Socket) Go(f func()) { s.srv.goRun(f) }
+
+// CloseAfter closes the session after d, if the client has not done it by
+// then.
+func (s *Socket) CloseAfter(d time.Duration) {
+	at := s.srv.now() + int64(d)
+	s.mu.Lock()
+	s.expires = at
+	s.mu.Unlock()
+	s.srv.beats.set(&s.beat, at)
+}

@@ -1,0 +1,452 @@
+package engineio
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455 section 1.3
+
+	readBuffer = 4 << 10
+	// writePiece is the most that one write may carry: progress is counted in
+	// pieces, and a TLS record is no bigger.
+	writePiece = 16 << 10
+	// sendBuffer bounds what the kernel holds for a client. A big buffer would
+	// hide a reader that has stopped, and put prompt frames behind megabytes.
+	sendBuffer = 64 << 10
+	// stalled is how long a write has to wait for room before its success says
+	// that the client takes bytes, and not only the kernel.
+	stalled = 50 * time.Millisecond
+	// lingerTime is how long a closed connection is read on for the client's
+	// own close, lest a reset overtake what was written last.
+	lingerTime = 2 * time.Second
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// wsConn is one WebSocket, on any net.Conn: one goroutine reads; a second one
+// writes while there is something to write.
+type wsConn struct {
+	sock *Socket
+	nc   net.Conn
+	// current: the socket's transport. Only the reader touches it.
+	current bool
+
+	closing sync.Once
+}
+
+// serveWebSocket opens a session on a WebSocket, or, with a sid, a WebSocket
+// that asks to take over from polling.
+func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, sid string) {
+	if r.Method != http.MethodGet {
+		Refuse(w, http.StatusBadRequest, codeBadMethod, "Bad handshake method", 0)
+		return
+	}
+	if r.ProtoMajor != 1 || !isUpgrade(r) || !headerHas(r.Header, "Connection", "upgrade") {
+		badRequest(w, "Bad request: transport=websocket needs an HTTP/1.1 upgrade to websocket")
+		return
+	}
+	if r.Header.Get("Sec-WebSocket-Version") != "13" {
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		Refuse(w, http.StatusUpgradeRequired, codeBadRequest, "Bad request: WebSocket version 13 is required", 0)
+		return
+	}
+	key := r.Header.Get("Sec-WebSocket-Key")
+	if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) != 16 {
+		badRequest(w, "Bad request: Sec-WebSocket-Key is not 16 bytes of base64")
+		return
+	}
+
+	var sock *Socket
+	if sid != "" {
+		if sock = s.socket(sid); sock == nil {
+			unknownSession(w)
+			return
+		}
+	} else if sock = s.admit(w, r); sock == nil {
+		return
+	}
+	nc, early, err := s.hijack(w)
+	if err != nil {
+		if sid == "" {
+			s.opening.release(sock.capKey)
+		}
+		return
+	}
+	c := &wsConn{sock: sock, nc: nc, current: sid == ""}
+	answer := appendAccept(nil, key)
+	if sid == "" {
+		s.openWebSocket(c, answer, early)
+	} else {
+		s.probeWebSocket(c, answer, early)
+	}
+}
+
+func appendAccept(b []byte, key string) []byte {
+	sum := sha1.Sum([]byte(key + acceptGUID))
+	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	b = base64.StdEncoding.AppendEncode(b, sum[:])
+	return append(b, "\r\n\r\n"...)
+}
+
+// hijack takes the connection out of the HTTP server, with what of it was read
+// already, and clears the deadlines that server has set.
+func (s *Server) hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
+	nc, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		s.noHijack.Do(func() {
+			s.cfg.Log.Error("WebSockets cannot work here: a middleware in front hides the connection (its ResponseWriter needs Hijack or Unwrap), or the request is HTTP/2; clients stay on polling; said once", "err", err)
+		})
+		badRequest(w, "Bad request: this server cannot upgrade the connection to WebSocket")
+		return nil, nil, err
+	}
+	early, err := buffered(rw.Reader)
+	if err == nil {
+		err = nc.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		_ = nc.Close() // it failed already
+		return nil, nil, err
+	}
+	if t, ok := plainConn(nc).(*net.TCPConn); ok {
+		_ = t.SetWriteBuffer(sendBuffer) // a hint: without it only liveness is judged later
+	}
+	return nc, early, nil
+}
+
+func buffered(r *bufio.Reader) ([]byte, error) {
+	n := r.Buffered()
+	if n == 0 {
+		return nil, nil
+	}
+	b := make([]byte, n)
+	_, err := r.Read(b)
+	return b, err
+}
+
+// plainConn is the connection under TLS, if there is TLS.
+func plainConn(nc net.Conn) net.Conn {
+	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		return t.NetConn()
+	}
+	return nc
+}
+
+// openWebSocket starts a session on c. Nothing is read before it is ready.
+func (s *Server) openWebSocket(c *wsConn, answer, early []byte) {
+	sock := c.sock
+	open := sock.openPacket("")
+	if !c.write(append(answer, open.wire...)) {
+		s.opening.release(sock.capKey)
+		_ = c.nc.Close() // writing failed already
+		return
+	}
+	sock.ws = c
+	if !sock.start() {
+		s.opening.release(sock.capKey)
+		c.bye(closeRestart, Draining.String())
+		_ = c.nc.Close() // nobody is interested in how
+		return
+	}
+	s.goRun(func() { c.read(early) })
+}
+
+// probeWebSocket lets c ask for the session of its sid. A session has one
+// WebSocket at the most: a second one is closed.
+func (s *Server) probeWebSocket(c *wsConn, answer, early []byte) {
+	sock := c.sock
+	ok := c.write(answer)
+	sock.mu.Lock()
+	ok = ok && sock.state == stateOpen && sock.ws == nil && sock.probe == nil
+	if ok {
+		sock.probe, sock.probed = c, false
+		sock.probeBy = s.now() + int64(s.cfg.UpgradeTimeout)
+		s.goRun(func() { c.read(early) })
+	}
+	at := sock.probeBy
+	sock.mu.Unlock()
+	if !ok {
+		c.bye(closePolicy, "this session has its WebSocket")
+		_ = c.nc.Close() // nobody is interested in how
+		return
+	}
+	s.beats.set(&sock.beat, at)
+}
+
+// read takes what the client sends until the connection ends.
+func (c *wsConn) read(early []byte) {
+	s := c.sock
+	cfg := &s.srv.cfg
+	parser := wsParser{max: cfg.MaxPayload, skip: cfg.MaxReadPast}
+	buf := make([]byte, max(readBuffer, len(early)))
+	n := copy(buf, early)
+	err := c.parse(&parser, buf, &n)
+	for err == nil {
+		if n == len(buf) { // a message that is bigger: grow with what has come
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+		var m int
+		m, err = c.nc.Read(buf[n:])
+		if m > 0 {
+			n += m
+			if !s.receive(m) {
+				err = &closeError{OpenLimit, OpenLimit.String()}
+				break
+			}
+			if perr := c.parse(&parser, buf, &n); perr != nil {
+				err = perr
+			}
+		}
+		if n == 0 && len(buf) > writePiece {
+			buf = make([]byte, readBuffer)
+		}
+	}
+	if !c.current {
+		c.giveUp()
+		return
+	}
+	c.end(err)
+	c.linger()
+}
+
+func (c *wsConn) parse(p *wsParser, buf []byte, n *int) error {
+	taken, err := p.parse(buf[:*n], c)
+	*n = copy(buf, buf[taken:*n])
+	return err
+}
+
+var (
+	errClosed   = errors.New("engineio: closed by a packet")
+	errGoodbye  = errors.New("engineio: the client sent a close frame")
+	errNotProbe = errors.New("engineio: not the packets of an upgrade")
+)
+
+// giveUp ends an upgrade that was not completed; the session goes on polling.
+func (c *wsConn) giveUp() {
+	s := c.sock
+	s.mu.Lock()
+	if s.probe == c {
+		s.probe = nil
+	}
+	s.mu.Unlock()
+	_ = c.nc.Close() // whatever the error, it is done with
+}
+
+// end closes the session for the reason in err.
+func (c *wsConn) end(err error) {
+	s := c.sock
+	var ce *closeError
+	switch {
+	case errors.Is(err, errClosed): // the session is closing already
+	case errors.Is(err, errGoodbye):
+		s.Close(TransportClose) // the queue goes out, then the answer to the close
+	case errors.As(err, &ce):
+		s.Close(ce.reason)
+	default:
+		s.kill(TransportClose)
+	}
+}
+
+// linger reads on until the client has closed its side, or for lingerTime from
+// when ours was: closing with unread bytes would reset the connection, and a
+// reset can overtake what was written last.
+func (c *wsConn) linger() {
+	buf := make([]byte, 512)
+	for {
+		if _, err := c.nc.Read(buf); err != nil {
+			break
+		}
+	}
+	c.sock.kill(TransportClose)
+	_ = c.nc.Close() // it is over either way
+}
+
+// text implements wsEvents: a packet.
+func (c *wsConn) text(p []byte) error {
+	if len(p) == 0 {
+		return violation("an empty packet")
+	}
+	if !c.current {
+		return c.probeText(p)
+	}
+	if !c.sock.packet(p[0], p[1:]) {
+		return errClosed
+	}
+	return nil
+}
+
+// probeText takes the two packets of an upgrade: "2probe" and "5".
+func (c *wsConn) probeText(p []byte) error {
+	s := c.sock
+	switch string(p) {
+	case "2probe":
+		if !c.write(packet("3probe").wire) {
+			return errNotProbe
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.probe != c {
+			return errNotProbe
+		}
+		s.probed = true
+		s.poll.wake() // with a noop at least: the client waits for its poll to end
+		return nil
+	case "5":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.probe != c || !s.probed || s.state != stateOpen {
+			return errNotProbe
+		}
+		s.probe = nil
+		s.ws = c
+		c.current = true
+		s.poll.wake()
+		if len(s.queue) > 0 {
+			s.wake()
+		}
+		return nil
+	}
+	return errNotProbe
+}
+
+// binary implements wsEvents: a binary message.
+func (c *wsConn) binary(p []byte) error {
+	if !c.current {
+		return errNotProbe
+	}
+	c.sock.binary(p)
+	return nil
+}
+
+// tooLarge implements wsEvents.
+func (c *wsConn) tooLarge(head []byte, size int) error {
+	if !c.current {
+		return errNotProbe
+	}
+	if head != nil {
+		if head[0] != packetMessage {
+			return &closeError{TooLarge, "packet too large"}
+		}
+		head = head[1:]
+	}
+	if c.sock.enter() {
+		c.sock.handler.OnTooLarge(head, size)
+		c.sock.leave()
+	}
+	return nil
+}
+
+// control implements wsEvents: a ping is answered, a close ends it all.
+func (c *wsConn) control(op byte, p []byte) error {
+	switch op {
+	case opPing:
+		if c.current {
+			c.sock.Send(control(opPong, p))
+		}
+	case opClose:
+		return errGoodbye
+	}
+	return nil
+}
+
+// flush is the writer: it lives while the socket has something queued.
+func (s *Socket) flush() {
+	var buf []byte
+	for {
+		s.mu.Lock()
+		batch := s.queue
+		s.queue = nil
+		if len(batch) == 0 {
+			s.writing = false
+			done := s.state == stateClosing
+			c, r := s.ws, s.reason
+			s.mu.Unlock()
+			if done {
+				c.bye(r.closeCode(), r.String())
+				c.halfClose()
+			}
+			return
+		}
+		c := s.ws
+		s.mu.Unlock()
+
+		written := 0
+		ok := true
+		for _, f := range batch {
+			written += f.cost()
+			if len(buf) > 0 && len(buf)+len(f.wire) > writePiece {
+				ok = ok && c.write(buf)
+				buf = buf[:0]
+			}
+			if len(f.wire) > writePiece {
+				ok = ok && c.write(f.wire)
+				continue
+			}
+			buf = append(buf, f.wire...)
+		}
+		ok = ok && c.write(buf)
+		buf = buf[:0]
+		if !ok {
+			s.kill(TransportError)
+			return
+		}
+		s.mu.Lock()
+		s.queued = max(s.queued-written, 0) // kill has set it to 0
+		s.mu.Unlock()
+	}
+}
+
+// write writes b whole, in pieces. A deadline runs from the last progress.
+func (c *wsConn) write(b []byte) bool {
+	for len(b) > 0 {
+		begin := time.Now()
+		if err := c.nc.SetWriteDeadline(begin.Add(c.sock.srv.cfg.WriteTimeout)); err != nil {
+			return false
+		}
+		n, err := c.nc.Write(b[:min(len(b), writePiece)])
+		b = b[n:]
+		if n > 0 && time.Since(begin) > stalled {
+			c.sock.alive() // it waited for room, and the client has made some
+		}
+		// A write cut short by the deadline has made progress all the same;
+		// under TLS it has broken the record, and the next one says so.
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return false
+		}
+	}
+	return true
+}
+
+// bye writes the close frame. Nothing is written after it.
+func (c *wsConn) bye(code int, text string) {
+	p := binary.BigEndian.AppendUint16(nil, uint16(code))
+	c.write(control(opClose, append(p, text...)).wire)
+}
+
+// halfClose says that no more will come, and gives the client lingerTime to
+// say the same.
+func (c *wsConn) halfClose() {
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime)) // the beat's CloseTimeout is behind it
+	if t, ok := c.nc.(interface{ CloseWrite() error }); ok && t.CloseWrite() == nil {
+		return
+	}
+	if _, ok := plainConn(c.nc).(*net.TCPConn); !ok {
+		c.abort() // a pipe: it loses nothing that was written
+	}
+}
+
+// abort breaks the connection: reads and writes under way fail. It does not
+// block: closing TLS properly might.
+func (c *wsConn) abort() {
+	c.closing.Do(func() { _ = plainConn(c.nc).Close() }) // the reader sees it
+}

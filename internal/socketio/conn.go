@@ -1,0 +1,467 @@
+package socketio
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zishang520/socket.io/parsers/socket/v3/parser"
+
+	"github.com/heymanito/heymanito/internal/engineio"
+)
+
+// Host is the layer above: it decides who may connect and what events mean.
+type Host interface {
+	// Connect decides about a CONNECT packet whose payload was auth (nil:
+	// none). To let the client in it calls c.Open and returns nil. A *Refusal
+	// is told to the client; any other error closes the transport for the
+	// reason engineio.Unavailable. ctx ends with the connection and after the
+	// handshake timeout. It runs on a goroutine of this client's own.
+	Connect(ctx context.Context, c *Conn, auth []byte) error
+	// Event handles one event of an open connection. Calls for one
+	// connection come one at a time, in the order the client sent.
+	Event(c *Conn, e *Event)
+	// Closed is called once, after the last Event, for every connection that
+	// Connect has let in. goodbye: the client said so itself.
+	Closed(c *Conn, reason string, goodbye bool)
+}
+
+// Refusal is an error of Host.Connect that becomes a CONNECT_ERROR packet,
+// after which stock clients do not try again.
+type Refusal struct {
+	Message string         // err.message at the client
+	Data    map[string]any // err.data
+}
+
+func (r *Refusal) Error() string { return "socketio: refused: " + r.Message }
+
+// Limits of a connection; all are required.
+type Limits struct {
+	ConnectTimeout time.Duration // from the CONNECT packet to Host's answer
+	HeldEvents     int           // taken between the CONNECT packet and its answer
+	MaxPayload     int           // bytes of an event, its attachments included
+}
+
+// goodbyeTimeout is how long a client that has disconnected may keep its
+// transport: stock clients close it themselves.
+const goodbyeTimeout = 10 * time.Second
+
+// Conn is one client's connection to the main namespace.
+type Conn struct {
+	sock   *engineio.Socket
+	host   Host
+	limits Limits
+	id     string
+
+	// Value is the host's own, set in Connect.
+	Value any
+
+	open atomic.Bool // Send may go straight to the socket
+
+	mu         sync.Mutex // guards the rest
+	phase      phase
+	corked     []*engineio.Frame // sent before Open
+	held       []heldPacket      // received before Connect has answered
+	heldEvents int
+	drained    chan struct{} // closed when held has been handled
+	let        bool          // Connect has let the client in: Closed is due
+	gone       bool          // the transport has closed, or the client said goodbye
+	goodbye    bool
+	reason     string
+
+	// Only touched while the engine delivers, one packet at a time.
+	partial *partialEvent
+}
+
+type phase uint8
+
+const (
+	phaseNew        phase = iota // no CONNECT yet
+	phaseConnecting              // Host.Connect is thinking
+	phaseDraining                // what was held meanwhile is being handled
+	phaseOpen
+	phaseOver
+)
+
+// heldPacket is a packet that came too early to be handled.
+type heldPacket struct {
+	data   []byte
+	binary bool
+}
+
+// partialEvent is an event some of whose attachments are still to come.
+type partialEvent struct {
+	Event
+	ack  bool // a BINARY_ACK: nobody asked for one, it is dropped
+	left int
+	size int
+}
+
+// New returns the engineio.Handler of a new client.
+func New(sock *engineio.Socket, host Host, limits Limits) engineio.Handler {
+	return (*receiver)(&Conn{sock: sock, host: host, limits: limits})
+}
+
+// ID returns the socket id, public and unrelated to the Engine.IO session id.
+// It is set once Connect has been called.
+func (c *Conn) ID() string { return c.id }
+
+// RemoteAddr returns the client's address.
+func (c *Conn) RemoteAddr() string { return c.sock.RemoteAddr() }
+
+// Request returns the HTTP request that opened the connection, during Connect
+// and before Open.
+func (c *Conn) Request() *http.Request { return c.sock.Request() }
+
+// Open lets the client in: it gets the answer to its CONNECT, then first, then
+// whatever was sent to it meanwhile. It reports false when it has gone.
+func (c *Conn) Open(first ...*engineio.Frame) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone || c.phase != phaseConnecting {
+		return false
+	}
+	frames := append([]*engineio.Frame{connectFrame(c.id)}, first...)
+	frames = append(frames, c.corked...)
+	c.corked = nil
+	c.sock.Accept()
+	if !c.sock.Send(frames...) {
+		return false
+	}
+	c.open.Store(true)
+	return true
+}
+
+// Send queues frames for the client, all together, and never blocks. Before
+// Open they wait. false: the client has gone, or takes no more.
+func (c *Conn) Send(frames ...*engineio.Frame) bool {
+	if c.open.Load() {
+		return c.sock.Send(frames...)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.open.Load():
+		return c.sock.Send(frames...)
+	case c.gone || c.phase != phaseConnecting:
+		return false
+	}
+	c.corked = append(c.corked, frames...)
+	return true
+}
+
+// SendVolatile is Send for what is worth nothing later.
+func (c *Conn) SendVolatile(frames ...*engineio.Frame) bool {
+	return c.open.Load() && c.sock.SendVolatile(frames...)
+}
+
+// Context ends with the connection, also while Host is handling an event of it.
+func (c *Conn) Context() context.Context { return c.sock.Context() }
+
+// Disconnect ends the connection so that stock clients do not come back: last
+// goes out, then a DISCONNECT packet, then the transport closes.
+func (c *Conn) Disconnect(last ...*engineio.Frame) {
+	c.Send(append(last, disconnectFrame())...)
+	c.sock.Close(engineio.ForcedClose)
+}
+
+// Close closes the transport, after which stock clients reconnect.
+func (c *Conn) Close(r engineio.Reason) { c.sock.Close(r) }
+
+// receiver is the engine's view of a Conn.
+type receiver Conn
+
+// OnText implements engineio.Handler: a packet without attachments, or the
+// head of one that has them.
+func (r *receiver) OnText(p []byte) { (*Conn)(r).receive(p, false) }
+
+// OnBinary implements engineio.Handler: an attachment.
+func (r *receiver) OnBinary(p []byte) { (*Conn)(r).receive(p, true) }
+
+// OnTooLarge implements engineio.Handler: an event that was read past.
+func (r *receiver) OnTooLarge(head []byte, size int) { (*Conn)(r).tooLarge(head, size) }
+
+// OnClose implements engineio.Handler.
+func (r *receiver) OnClose(reason engineio.Reason) {
+	(*Conn)(r).leave(reason.String(), false)
+}
+
+// receive takes a packet: it is handled here and now once the connection is
+// open, held while Connect is thinking.
+func (c *Conn) receive(p []byte, binary bool) {
+	switch c.settled() {
+	case phaseNew:
+		c.first(p, binary)
+	case phaseConnecting:
+		c.hold(p, binary)
+	case phaseOpen:
+		c.handle(p, binary)
+	case phaseDraining, phaseOver:
+		c.sock.Close(engineio.ProtocolError)
+	}
+}
+
+// settled returns the phase, after what was held has been handled: it goes
+// first.
+func (c *Conn) settled() phase {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.phase == phaseDraining {
+		drained := c.drained
+		c.mu.Unlock()
+		<-drained
+		c.mu.Lock()
+	}
+	return c.phase
+}
+
+// hold keeps a packet until Connect has answered. The engine bounds the bytes.
+func (c *Conn) hold(p []byte, binary bool) {
+	c.mu.Lock()
+	if c.phase != phaseConnecting { // it has just answered
+		c.mu.Unlock()
+		c.receive(p, binary)
+		return
+	}
+	if !binary {
+		c.heldEvents++
+	}
+	full := c.heldEvents > c.limits.HeldEvents
+	if !full {
+		c.held = append(c.held, heldPacket{bytes.Clone(p), binary})
+	}
+	c.mu.Unlock()
+	if full {
+		c.sock.Close(engineio.OpenLimit)
+	}
+}
+
+// first takes what comes before the connection is open: CONNECT, or nothing.
+func (c *Conn) first(p []byte, binary bool) {
+	if binary || len(p) == 0 || p[0] != typeConnect {
+		c.sock.Close(engineio.ProtocolError)
+		return
+	}
+	packet, err := decodeControl(p)
+	if err != nil {
+		c.sock.Close(engineio.ProtocolError)
+		return
+	}
+	if packet.namespace != "/" {
+		c.sock.Send(connectErrorFrame(packet.namespace, "Invalid namespace", nil))
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.sock.Context(), c.limits.ConnectTimeout)
+	auth := bytes.Clone(packet.auth)
+	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		cancel()
+		return
+	}
+	c.phase = phaseConnecting
+	c.drained = make(chan struct{})
+	c.id = newID()
+	c.mu.Unlock()
+	c.sock.Go(func() {
+		defer cancel()
+		c.connect(ctx, auth)
+	})
+}
+
+// connect asks the host, and then handles what was held meanwhile.
+func (c *Conn) connect(ctx context.Context, auth []byte) {
+	err := c.host.Connect(ctx, c, auth)
+	c.mu.Lock()
+	drained := c.drained
+	if err != nil {
+		c.phase = phaseNew // a client may try again on the same transport
+		if c.gone {
+			c.phase = phaseOver
+		}
+		c.corked, c.held, c.heldEvents = nil, nil, 0
+		c.mu.Unlock()
+		var refusal *Refusal
+		if errors.As(err, &refusal) {
+			c.sock.Send(connectErrorFrame("/", refusal.Message, refusal.Data))
+		} else {
+			c.sock.Close(engineio.Unavailable)
+		}
+		close(drained)
+		return
+	}
+	c.let = true
+	c.phase = phaseDraining
+	for !c.gone && len(c.held) > 0 {
+		p := c.held[0]
+		c.held = c.held[1:]
+		c.mu.Unlock()
+		c.handle(p.data, p.binary)
+		c.mu.Lock()
+	}
+	c.held = nil
+	if c.gone {
+		c.phase = phaseOver
+		reason, goodbye := c.reason, c.goodbye
+		c.mu.Unlock()
+		close(drained)
+		c.host.Closed(c, reason, goodbye)
+		return
+	}
+	c.phase = phaseOpen
+	c.mu.Unlock()
+	close(drained)
+}
+
+// leave ends the connection, once. While connect is at work it is connect that
+// tells the host.
+func (c *Conn) leave(reason string, goodbye bool) {
+	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		return
+	}
+	c.gone, c.goodbye, c.reason = true, goodbye, reason
+	tell := c.phase == phaseOpen
+	if c.phase == phaseOpen || c.phase == phaseNew {
+		c.phase = phaseOver
+	}
+	c.open.Store(false)
+	c.mu.Unlock()
+	if tell {
+		c.host.Closed(c, reason, goodbye)
+	}
+}
+
+// handle takes a packet of an open connection.
+func (c *Conn) handle(p []byte, binary bool) {
+	if binary {
+		c.attachment(p)
+		return
+	}
+	if c.partial != nil || len(p) == 0 {
+		c.sock.Close(engineio.ProtocolError)
+		return
+	}
+	switch p[0] {
+	case typeEvent, typeBinaryEvent, typeAck, typeBinaryAck:
+		c.event(p)
+		return
+	case typeConnect, typeDisconnect:
+	default: // CONNECT_ERROR is the server's to send, the rest is unknown
+		c.sock.Close(engineio.ProtocolError)
+		return
+	}
+	packet, err := decodeControl(p)
+	switch {
+	case err == nil && packet.kind == parser.CONNECT && packet.namespace != "/":
+		c.sock.Send(connectErrorFrame(packet.namespace, "Invalid namespace", nil))
+	case err == nil && packet.kind == parser.DISCONNECT && packet.namespace == "/":
+		c.leave("client namespace disconnect", true)
+		c.sock.CloseAfter(goodbyeTimeout)
+	case err == nil && packet.kind == parser.DISCONNECT: // of a namespace it was never in
+	default:
+		c.sock.Close(engineio.ProtocolError)
+	}
+}
+
+// event takes the text of an event or ack. It is handled at once, or when its
+// last attachment is there.
+func (c *Conn) event(p []byte) {
+	h, err := scanHeader(p)
+	if err != nil {
+		c.sock.Close(engineio.ProtocolError)
+		return
+	}
+	ack := h.kind == typeAck || h.kind == typeBinaryAck
+	e := Event{conn: c, id: h.id, payload: h.payload, binary: h.kind == typeBinaryEvent}
+	if !ack {
+		if e.Name, e.rest, err = scanName(h.payload); err != nil {
+			c.sock.Close(engineio.ProtocolError)
+			return
+		}
+	}
+	if h.attachments == 0 {
+		if !ack { // nobody asked for the ack
+			c.host.Event(c, &e)
+		}
+		return
+	}
+	e.id = bytes.Clone(h.id)
+	part := &partialEvent{Event: e, ack: ack, left: h.attachments, size: len(p)}
+	if h.attachments > maxAttachments {
+		part.Problem = ErrShape
+	}
+	if part.Problem == nil && !ack {
+		part.payload = bytes.Clone(h.payload)
+		part.buffers = make([][]byte, 0, h.attachments)
+	}
+	c.partial = part
+}
+
+// attachment takes one of the buffers that an event has announced.
+func (c *Conn) attachment(p []byte) {
+	part := c.partial
+	if part == nil {
+		c.sock.Close(engineio.ProtocolError)
+		return
+	}
+	part.left--
+	part.size += len(p)
+	if part.size > c.limits.MaxPayload && part.Problem == nil {
+		part.Problem = ErrTooLarge
+		part.payload, part.buffers = nil, nil
+	}
+	if part.Problem == nil && !part.ack {
+		part.buffers = append(part.buffers, bytes.Clone(p))
+	}
+	if part.left > 0 {
+		return
+	}
+	c.partial = nil
+	if !part.ack {
+		c.host.Event(c, &part.Event)
+	}
+}
+
+// tooLarge takes an event of which only the head is left, or an attachment of
+// which nothing is.
+func (c *Conn) tooLarge(head []byte, _ int) {
+	switch {
+	case c.settled() != phaseOpen:
+		c.sock.Close(engineio.OpenLimit)
+	case head == nil && c.partial != nil:
+		c.partial.Problem = ErrTooLarge
+		c.partial.payload, c.partial.buffers = nil, nil
+		c.attachment(nil)
+	case head == nil || c.partial != nil:
+		c.sock.Close(engineio.ProtocolError)
+	default:
+		h, err := scanHeader(head)
+		if err != nil || h.kind != typeEvent && h.kind != typeBinaryEvent {
+			c.sock.Close(engineio.TooLarge)
+			return
+		}
+		e := Event{Problem: ErrTooLarge, conn: c, id: h.id}
+		e.Name, _, _ = scanName(h.payload) // for the log
+		if h.attachments == 0 {
+			c.host.Event(c, &e)
+			return
+		}
+		e.id = bytes.Clone(h.id)
+		c.partial = &partialEvent{Event: e, left: h.attachments}
+	}
+}
+
+// newID returns a socket id: 20 characters, as stock servers make them.
+func newID() string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}

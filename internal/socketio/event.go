@@ -1,0 +1,218 @@
+package socketio
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/heymanito/heymanito/internal/engineio"
+	"github.com/heymanito/heymanito/internal/jsonspan"
+)
+
+// Problems an event can arrive with. The event's ack is the place to say so.
+var (
+	// ErrShape: not JSON, too deep, or with attachments that do not add up.
+	ErrShape = errors.New("socketio: malformed event")
+	// ErrTooLarge: larger than an event may be. Nothing of it was kept but
+	// its name.
+	ErrTooLarge = errors.New("socketio: event too large")
+)
+
+// Event is one event of a client, valid until Host's call for it returns.
+type Event struct {
+	// Name is empty when the client gave none that is a string.
+	Name string
+	// Problem is ErrTooLarge or ErrShape when it is known before the arguments
+	// were looked at.
+	Problem error
+
+	conn    *Conn
+	id      []byte // ack id
+	payload []byte // the whole array
+	rest    int    // where the arguments begin in payload: behind the name
+	binary  bool
+	buffers [][]byte // attachments
+}
+
+// WantsAck reports whether the client gave a callback that was not called yet.
+func (e *Event) WantsAck() bool { return e.id != nil }
+
+// Ack answers the event with args, the elements of a JSON array. Only the
+// first call does anything, and only if the client asked for an answer.
+func (e *Event) Ack(args ...[]byte) {
+	if e.id == nil {
+		return
+	}
+	n := len(e.id) + 3
+	for _, a := range args {
+		n += len(a) + 1
+	}
+	b := make([]byte, 0, n)
+	b = append(b, typeAck)
+	b = append(b, e.id...)
+	b = append(b, '[')
+	for i, a := range args {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, a...)
+	}
+	e.id = nil
+	e.conn.Send(engineio.Text(append(b, ']')))
+}
+
+// Attachments returns what the placeholders of the arguments number.
+func (e *Event) Attachments() [][]byte { return e.buffers }
+
+// Object scans the first argument, an object, and stores the spans of the
+// values of keys in out, as jsonspan.Object does. Further arguments are
+// ignored, but everything has to be JSON.
+func (e *Event) Object(keys []string, out [][]byte) error {
+	if e.Problem != nil {
+		return e.Problem
+	}
+	i := jsonspan.Space(e.payload, e.rest)
+	if i >= len(e.payload) || e.payload[i] != ',' {
+		return ErrShape
+	}
+	i = jsonspan.Space(e.payload, i+1)
+	end, err := jsonspan.Object(e.payload, i, maxDepth, keys, out)
+	if err != nil {
+		return ErrShape
+	}
+	if _, err := e.args(end, nil); err != nil {
+		return err
+	}
+	return e.checkAttachments()
+}
+
+// Args returns the spans of all arguments.
+func (e *Event) Args() ([][]byte, error) {
+	if e.Problem != nil {
+		return nil, e.Problem
+	}
+	args, err := e.args(e.rest, [][]byte{})
+	if err == nil {
+		err = e.checkAttachments()
+	}
+	return args, err
+}
+
+// args scans what follows an element that ended at i, to the end of the
+// payload; it collects the spans if spans is not nil.
+func (e *Event) args(i int, spans [][]byte) ([][]byte, error) {
+	for {
+		i = jsonspan.Space(e.payload, i)
+		if i >= len(e.payload) {
+			return nil, ErrShape
+		}
+		switch e.payload[i] {
+		case ']':
+			if jsonspan.Space(e.payload, i+1) != len(e.payload) {
+				return nil, ErrShape
+			}
+			return spans, nil
+		case ',':
+			i = jsonspan.Space(e.payload, i+1)
+			end, err := jsonspan.Value(e.payload, i, maxDepth+1)
+			if err != nil {
+				return nil, ErrShape
+			}
+			if spans != nil {
+				spans = append(spans, e.payload[i:end])
+			}
+			i = end
+		default:
+			return nil, ErrShape
+		}
+	}
+}
+
+// checkAttachments makes sure that every placeholder has its attachment and no
+// two share one: a recipient's parser gives up its connection otherwise.
+func (e *Event) checkAttachments() error {
+	if !e.binary {
+		return nil
+	}
+	found, err := jsonspan.Placeholders(nil, e.payload)
+	if err != nil {
+		return ErrShape
+	}
+	used := make([]bool, len(e.buffers))
+	for _, p := range found {
+		if p.Num >= len(used) || used[p.Num] {
+			return ErrShape
+		}
+		used[p.Num] = true
+	}
+	return nil
+}
+
+// Outgoing is an event being put together for clients.
+type Outgoing struct {
+	body    []byte
+	from    *Event
+	buffers [][]byte
+}
+
+// NewOutgoing begins an event; its JSON follows through Raw and Value.
+// What Value is given comes from the event from, which may be nil.
+func NewOutgoing(name string, from *Event, size int) *Outgoing {
+	o := &Outgoing{from: from, body: make([]byte, 0, len(name)+8+size)}
+	o.body = append(o.body, '[')
+	o.body = jsonspan.Append(o.body, name)
+	return o
+}
+
+// Raw appends JSON that has no placeholders.
+func (o *Outgoing) Raw(s string) *Outgoing {
+	o.body = append(o.body, s...)
+	return o
+}
+
+// Bytes is Raw for bytes.
+func (o *Outgoing) Bytes(b []byte) *Outgoing {
+	o.body = append(o.body, b...)
+	return o
+}
+
+// Value appends a span of the event this one comes from, byte for byte, but
+// for the numbers of its attachments: those are counted anew.
+func (o *Outgoing) Value(span []byte) *Outgoing {
+	if o.from == nil || !o.from.binary {
+		o.body = append(o.body, span...)
+		return o
+	}
+	found, err := jsonspan.Placeholders(nil, span)
+	if err != nil { // checked when the event was scanned
+		found = nil
+	}
+	done := 0
+	for _, p := range found {
+		o.body = append(o.body, span[done:p.Start]...)
+		o.body = append(o.body, `{"_placeholder":true,"num":`...)
+		o.body = strconv.AppendInt(o.body, int64(len(o.buffers)), 10)
+		o.body = append(o.body, '}')
+		o.buffers = append(o.buffers, o.from.buffers[p.Num])
+		done = p.End
+	}
+	o.body = append(o.body, span[done:]...)
+	return o
+}
+
+// Body returns the JSON so far and the attachments it refers to.
+func (o *Outgoing) Body() (json []byte, attachments [][]byte) { return o.body, o.buffers }
+
+// Frames ends the event and encodes it, once for all its recipients.
+func (o *Outgoing) Frames() []*engineio.Frame {
+	o.body = append(o.body, ']')
+	if len(o.buffers) == 0 {
+		return []*engineio.Frame{engineio.Text([]byte{typeEvent}, o.body)}
+	}
+	head := append([]byte{typeBinaryEvent}, strconv.Itoa(len(o.buffers))...)
+	frames := make([]*engineio.Frame, 0, 1+len(o.buffers))
+	frames = append(frames, engineio.Text(append(head, '-'), o.body))
+	for _, b := range o.buffers {
+		frames = append(frames, engineio.Binary(b))
+	}
+	return frames
+}
