@@ -1,0 +1,188 @@
+package heymanito
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/heymanito/heymanito/internal/engineio"
+	"github.com/heymanito/heymanito/internal/socketio"
+)
+
+// host is the Server as its connections see it.
+type host Server
+
+// connectAuth is what of the CONNECT packet's auth is ours.
+type connectAuth struct {
+	DeviceID string   `json:"deviceId"`
+	Features []string `json:"features"`
+}
+
+// featureLastSeen asks for the second argument of contact_offline.
+const featureLastSeen = "lastSeen"
+
+// Connect implements socketio.Host: it finds out who the client is, and makes
+// it a device of that user.
+func (h *host) Connect(ctx context.Context, c *socketio.Conn, auth []byte) (err error) {
+	s := (*Server)(h)
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked("connect", r)
+			err = &Error{Code: CodeInternal}
+		}
+	}()
+	d, e := s.identify(ctx, c, auth)
+	if e == nil {
+		e = s.welcome(ctx, d)
+	}
+	switch {
+	case e == nil:
+		return nil
+	case errors.Is(e, errWentAway):
+		return e
+	case e.Code == CodeUnavailable:
+		s.log.Warn("a client could not be let in, it will try again", "err", e)
+		return e
+	case e.Code == CodeInternal:
+		s.log.Error("a client could not be let in, it will try again", "err", e)
+		return e
+	}
+	s.log.Info("a client was refused", "code", string(e.Code), "err", e)
+	return refusal(e)
+}
+
+// refusal is an error as CONNECT_ERROR tells it.
+func refusal(e *Error) error {
+	return &socketio.Refusal{
+		Message: string(e.Code),
+		Data:    map[string]any{"code": string(e.Code), "message": e.message()},
+	}
+}
+
+var errWentAway = &Error{Code: CodeUnavailable, Message: "the client has gone"}
+
+// identify says who a client is: the auth hook's word, or the userId alone.
+func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*device, *Error) {
+	r := c.Request()
+	if r == nil {
+		return nil, errWentAway
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, Errorf(CodeInvalid, "the handshake query cannot be parsed")
+	}
+	userID, e := handshakeUser(q)
+	if e != nil {
+		return nil, e
+	}
+	var ours connectAuth
+	if auth != nil {
+		if err := json.Unmarshal(auth, &ours); err != nil {
+			return nil, Errorf(CodeInvalid, "auth: deviceId must be a string and features a list of strings")
+		}
+		if len(ours.DeviceID) > maxNameBytes {
+			return nil, Errorf(CodeInvalid, "auth: deviceId is longer than %d bytes", maxNameBytes)
+		}
+	}
+	id := Identity{ChatPath: userID}
+	if s.cfg.auth != nil {
+		id, err = s.cfg.auth(ctx, Handshake{Request: r, Query: q, UserID: userID, Auth: auth})
+		if err != nil {
+			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				return nil, asError(err, CodeUnavailable)
+			}
+			return nil, asError(err, CodeUnauthorized)
+		}
+		if id.ChatPath != userID {
+			return nil, Errorf(CodeIdentityMismatch, "the handshake's userId is not who the token says")
+		}
+		if !id.Expires.IsZero() && !id.Expires.After(time.Now()) {
+			return nil, Errorf(CodeUnauthorized, "the identity has expired")
+		}
+	}
+	return &device{
+		Device: Device{
+			ChatPath:    id.ChatPath,
+			SocketID:    c.ID(),
+			DeviceID:    ours.DeviceID,
+			RemoteAddr:  c.RemoteAddr(),
+			ConnectedAt: time.Now(),
+			Claims:      id.Claims,
+		},
+		conn:     c,
+		lastSeen: slices.Contains(ours.Features, featureLastSeen),
+	}, nil
+}
+
+// welcome makes d a device of its user. Events for the user reach it from the
+// moment it is in the registry; they wait until it has its online_users.
+func (s *Server) welcome(ctx context.Context, d *device) *Error {
+	if err := s.watchPresence(ctx); err != nil {
+		return asError(err, CodeUnavailable)
+	}
+	if s.cfg.hooks.Contacts != nil {
+		contacts, err := s.contacts(ctx, d.ChatPath)
+		if err != nil {
+			return asError(err, CodeUnavailable)
+		}
+		s.roster.enter(d.ChatPath, contacts)
+		defer s.roster.entered(d.ChatPath)
+	}
+	d.conn.Value = d
+	if err := s.registry.join(ctx, d); err != nil {
+		return asError(err, CodeUnavailable)
+	}
+	if !s.roster.subscribe(d) {
+		s.registry.leave(d, false)
+		return errWentAway
+	}
+	if s.cfg.hooks.OnConnect != nil {
+		s.hook("OnConnect", func() { s.cfg.hooks.OnConnect(d.conn.Context(), d.Device) })
+	}
+	return nil
+}
+
+// Closed implements socketio.Host.
+func (h *host) Closed(c *socketio.Conn, reason string, goodbye bool) {
+	s := (*Server)(h)
+	d := c.Value.(*device)
+	s.roster.unsubscribe(d)
+	s.registry.leave(d, goodbye)
+	if s.cfg.hooks.OnDisconnect != nil {
+		s.hook("OnDisconnect", func() { s.cfg.hooks.OnDisconnect(s.ctx, d.Device, reason) })
+	}
+	if reason == engineio.SlowReader.String() {
+		s.log.Warn("a device that does not read was cut off", "user", d.ChatPath, "socket", d.SocketID)
+	}
+}
+
+// hook calls a hook that has nothing to say to the client.
+func (s *Server) hook(name string, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(name, r)
+		}
+	}()
+	f()
+}
+
+// panicked logs what a hook or a handler panicked with.
+func (s *Server) panicked(event string, r any) {
+	s.log.Error("panic", "event", event, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+}
+
+// contacts calls the Contacts hook.
+func (s *Server) contacts(ctx context.Context, user string) (contacts []string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked("Contacts", r)
+			err = &Error{Code: CodeUnavailable}
+		}
+	}()
+	return s.cfg.hooks.Contacts(ctx, user)
+}

@@ -1,0 +1,205 @@
+package heymanito
+
+// Scoped presence, for hosts with the Contacts hook. There is one rule: y's
+// devices are told that x is online while x is, y has x as a contact, and x has
+// y. Whatever changes, circles.pair asks again.
+
+// circles are the contacts of every user who is online here, or elsewhere and
+// a contact of somebody here. The roster's mutex guards them.
+type circles struct {
+	roster  *roster
+	of      map[string]*circle
+	knownBy map[string]map[string]*circle // chatPath → circles that have him as a contact
+}
+
+// circle is one user's contacts, and what his devices were told of them.
+type circle struct {
+	user     string
+	contacts map[string]bool
+	sees     map[string]bool // whom his devices believe online
+	devices  []*device
+	entering int // devices of his that are connecting
+}
+
+func (cs *circles) init(r *roster) {
+	cs.roster, cs.of, cs.knownBy = r, map[string]*circle{}, map[string]map[string]*circle{}
+}
+
+// enter sets the contacts of a user who connects, before anybody hears of it.
+// entered has to follow.
+func (r *roster) enter(user string, contacts []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.circles.need(user)
+	c.entering++
+	r.circles.set(c, contacts)
+}
+
+func (r *roster) entered(user string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.circles.of[user]
+	c.entering--
+	r.circles.discard(c)
+}
+
+// setContacts replaces the contacts of a user, if they matter to anyone here.
+func (r *roster) setContacts(user string, contacts []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.circles.of[user]
+	if _, online := r.online[user]; c == nil && !online {
+		return
+	}
+	c = r.circles.need(user)
+	r.circles.set(c, contacts)
+	r.circles.discard(c)
+}
+
+// hasContact reports whether owner has other as a contact; loaded is false
+// when that is not known here.
+func (r *roster) hasContact(owner, other string) (has, loaded bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.circles.of[owner]
+	if c == nil {
+		return false, false
+	}
+	return c.contacts[other], true
+}
+
+func (cs *circles) need(user string) *circle {
+	c := cs.of[user]
+	if c == nil {
+		c = &circle{user: user, sees: map[string]bool{}}
+		cs.of[user] = c
+	}
+	return c
+}
+
+// set replaces the contacts of c and tells whom the difference concerns.
+func (cs *circles) set(c *circle, contacts []string) {
+	before := c.contacts
+	c.contacts = make(map[string]bool, len(contacts))
+	for _, x := range contacts {
+		if x != c.user {
+			c.contacts[x] = true
+		}
+	}
+	for x := range before {
+		if !c.contacts[x] {
+			cs.unknow(x, c)
+			cs.pair(x, c.user, nil)
+			cs.pair(c.user, x, nil)
+		}
+	}
+	for x := range c.contacts {
+		if !before[x] {
+			if cs.knownBy[x] == nil {
+				cs.knownBy[x] = map[string]*circle{}
+			}
+			cs.knownBy[x][c.user] = c
+			cs.pair(x, c.user, nil)
+			cs.pair(c.user, x, nil)
+			cs.fetch(x)
+		}
+	}
+}
+
+func (cs *circles) unknow(x string, c *circle) {
+	if delete(cs.knownBy[x], c.user); len(cs.knownBy[x]) == 0 {
+		delete(cs.knownBy, x)
+	}
+}
+
+// fetch asks for the contacts of a user who is online elsewhere, if somebody
+// here has him as a contact and they are not known yet. The hook is called on a
+// goroutine of its own: nobody waits for it.
+func (cs *circles) fetch(x string) {
+	s := cs.roster.srv
+	if _, online := cs.roster.online[x]; !online || cs.of[x] != nil || len(cs.knownBy[x]) == 0 {
+		return
+	}
+	s.goRun(func() {
+		contacts, err := s.contacts(s.ctx, x)
+		if err != nil {
+			s.log.Error("the Contacts hook failed: a user online elsewhere stays hidden", "user", x, "err", err)
+			return
+		}
+		cs.roster.setContacts(x, contacts)
+	})
+}
+
+// pair tells y's devices of x if what they believe is not so any more. e is the
+// edge that brought it about, if any.
+func (cs *circles) pair(x, y string, e *Edge) {
+	cx, cy := cs.of[x], cs.of[y]
+	if cy == nil {
+		return
+	}
+	_, sees := cs.roster.online[x]
+	sees = sees && cx != nil && cx.contacts[y] && cy.contacts[x]
+	if sees == cy.sees[x] {
+		return
+	}
+	if sees {
+		cy.sees[x] = true
+	} else {
+		delete(cy.sees, x)
+	}
+	if len(cy.devices) == 0 {
+		return
+	}
+	if e == nil {
+		e = &Edge{Presence: Presence{User: x, Online: sees, LastSeen: now()}}
+	}
+	f := presenceFrames(*e)
+	for _, d := range cy.devices {
+		d.conn.Send(f.of(d)...)
+	}
+}
+
+// edge takes a user's coming or going.
+func (cs *circles) edge(e Edge) {
+	if e.Online {
+		cs.fetch(e.User)
+	}
+	for y := range cs.knownBy[e.User] {
+		cs.pair(e.User, y, &e)
+	}
+	if c := cs.of[e.User]; c != nil {
+		cs.discard(c)
+	}
+}
+
+// subscribe is roster.subscribe in contacts mode.
+func (cs *circles) subscribe(d *device) bool {
+	c := cs.of[d.ChatPath]
+	var body []byte
+	for x := range c.sees {
+		body = appendUser(body, x, cs.roster.online[x])
+	}
+	if !d.conn.Open(onlineUsers(appendUser(body, d.ChatPath, d.SocketID))) {
+		return false
+	}
+	c.devices = append(c.devices[:len(c.devices):len(c.devices)], d)
+	return true
+}
+
+func (cs *circles) unsubscribe(d *device) {
+	if c := cs.of[d.ChatPath]; c != nil {
+		c.devices = others(c.devices, d)
+		cs.discard(c)
+	}
+}
+
+// discard forgets a circle that nobody needs any more.
+func (cs *circles) discard(c *circle) {
+	if _, online := cs.roster.online[c.user]; online || len(c.devices) > 0 || c.entering > 0 {
+		return
+	}
+	delete(cs.of, c.user)
+	for x := range c.contacts {
+		cs.unknow(x, c)
+	}
+}

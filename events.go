@@ -1,0 +1,225 @@
+package heymanito
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/heymanito/heymanito/internal/jsonspan"
+	"github.com/heymanito/heymanito/internal/socketio"
+)
+
+// handler handles one event of a device. fields is what its ack says besides
+// the status: members of a JSON object, each preceded by a comma.
+type handler func(ctx context.Context, d *device, e *socketio.Event) (fields []byte, err *Error)
+
+// builtin names the events of the contract; see eventHandlers.
+func builtin() map[string]func(*Server) handler {
+	return map[string]func(*Server) handler{
+		"sendMessage":     func(s *Server) handler { return s.sendMessage },
+		"markAsRead":      func(s *Server) handler { return s.markAsRead },
+		"markAsDelivered": func(s *Server) handler { return s.markAsDelivered },
+		"initiateCall":    func(s *Server) handler { return s.initiateCall },
+		"acceptCall":      func(s *Server) handler { return s.acceptCall },
+		"rejectCall":      func(s *Server) handler { return s.rejectCall },
+	}
+}
+
+// eventHandlers is every event this server knows.
+func (s *Server) eventHandlers() map[string]handler {
+	handlers := map[string]handler{}
+	for name, bind := range builtin() {
+		handlers[name] = bind(s)
+	}
+	for name, f := range s.cfg.handlers {
+		handlers[name] = s.hostEvent(f)
+	}
+	for name, volatile := range s.cfg.relays {
+		handlers[name] = s.relay(volatile)
+	}
+	return handlers
+}
+
+// Event implements socketio.Host: it finds the handler and answers for it.
+// Whatever happens, a client that waits for an ack gets one.
+func (h *host) Event(c *socketio.Conn, e *socketio.Event) {
+	s := (*Server)(h)
+	d := c.Value.(*device)
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(e.Name, r)
+			s.answer(d, e, nil, &Error{Code: CodeInternal})
+		}
+	}()
+	if e.Problem != nil {
+		s.answer(d, e, nil, problem(e.Problem))
+		return
+	}
+	handle := s.handlers[e.Name]
+	if handle == nil {
+		s.answer(d, e, nil, Errorf(CodeInvalid, "unknown event %.64q", e.Name))
+		return
+	}
+	fields, err := handle(c.Context(), d, e)
+	s.answer(d, e, fields, err)
+}
+
+// problem is the Error for one of socketio's.
+func problem(err error) *Error {
+	if errors.Is(err, socketio.ErrTooLarge) {
+		return &Error{Code: CodeTooLarge}
+	}
+	return &Error{Code: CodeInvalid}
+}
+
+// answer acks an event, unless it was already or nobody waits.
+func (s *Server) answer(d *device, e *socketio.Event, fields []byte, err *Error) {
+	if err != nil && (err.Code == CodeInternal || err.Code == CodeUnavailable) {
+		s.log.Error("an event failed", "event", e.Name, "user", d.ChatPath, "err", err)
+	} else if err != nil {
+		s.log.Debug("an event was refused", "event", e.Name, "user", d.ChatPath, "err", err)
+	}
+	if !e.WantsAck() {
+		return
+	}
+	if err == nil {
+		e.Ack(okAck(fields))
+		return
+	}
+	e.Ack(errorAck(err))
+}
+
+func okAck(fields []byte) []byte {
+	b := make([]byte, 0, 16+len(fields))
+	b = append(b, `{"status":"ok"`...)
+	b = append(b, fields...)
+	return append(b, '}')
+}
+
+func errorAck(e *Error) []byte {
+	b := append([]byte(nil), `{"status":"error","code":`...)
+	b = jsonspan.Append(b, string(e.Code))
+	b = append(b, `,"message":`...)
+	b = jsonspan.Append(b, e.message())
+	b = append(b, `,"retryable":`...)
+	b = strconv.AppendBool(b, e.Retryable())
+	if e.RetryAfter > 0 {
+		b = append(b, `,"retryAfterMs":`...)
+		b = strconv.AppendInt(b, e.RetryAfter.Milliseconds(), 10)
+	}
+	return append(b, '}')
+}
+
+// authorize asks the host about an event between two users. silent means that
+// it is to be acked and not delivered.
+func (s *Server) authorize(ctx context.Context, a Action) (silent bool, err *Error) {
+	if s.cfg.hooks.Authorize == nil {
+		return false, nil
+	}
+	return verdict(s.cfg.hooks.Authorize(ctx, a), CodeForbidden)
+}
+
+// verdict reads what a hook that may refuse has returned.
+func verdict(err error, fallback Code) (silent bool, e *Error) {
+	if err == nil {
+		return false, nil
+	}
+	if errors.Is(err, ErrSilently) {
+		return true, nil
+	}
+	return false, asError(err, fallback)
+}
+
+// hostEvent makes a handler of a host's function.
+func (s *Server) hostEvent(f EventFunc) handler {
+	return func(ctx context.Context, d *device, e *socketio.Event) ([]byte, *Error) {
+		args, err := e.Args()
+		if err != nil {
+			return nil, problem(err)
+		}
+		result, err := f(ctx, Event{Name: e.Name, Device: d.Device, Args: args, Attachments: e.Attachments()})
+		if err != nil {
+			return nil, asError(err, CodeInternal)
+		}
+		if result == nil {
+			return nil, nil
+		}
+		b, err := json.Marshal(result)
+		if err != nil {
+			return nil, &Error{Code: CodeInternal, Err: err}
+		}
+		return append([]byte(`,"result":`), b...), nil
+	}
+}
+
+// The shapes that events share.
+
+// name reads a required name: a chatPath, an id of ours, a room.
+func name(raw []byte, field string) (string, *Error) {
+	s, ok := jsonspan.Text(raw)
+	if !ok || s == "" || len(s) > maxNameBytes {
+		return "", Errorf(CodeInvalid, "%s must be a non-empty string of at most %d bytes", field, maxNameBytes)
+	}
+	return s, nil
+}
+
+// optionalName is name where the field may be absent or null.
+func optionalName(raw []byte, field string) (string, *Error) {
+	if absent(raw) {
+		return "", nil
+	}
+	return name(raw, field)
+}
+
+func absent(raw []byte) bool { return raw == nil || string(raw) == "null" }
+
+// chatPath reads a required chatPath.
+func chatPath(raw []byte, field string) (string, *Error) {
+	s, ok := jsonspan.Text(raw)
+	if !ok || !ValidChatPath(s) {
+		return "", Errorf(CodeInvalid, "%s must be a chatPath: a non-empty string of at most %d bytes without control characters", field, maxNameBytes)
+	}
+	return s, nil
+}
+
+// messageID checks a message id, a string or a number, which travels as it is.
+func messageID(raw []byte, field string) *Error {
+	if len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9') && len(raw) <= maxNameBytes {
+		return nil
+	}
+	if len(raw) > 2 && raw[0] == '"' && len(raw) <= maxNameBytes+2 {
+		return nil
+	}
+	if s, ok := jsonspan.Text(raw); ok && s != "" && len(s) <= maxNameBytes {
+		return nil // long only because of its escapes
+	}
+	return Errorf(CodeInvalid, "%s must be a number or a non-empty string of at most %d bytes", field, maxNameBytes)
+}
+
+// self checks that an event acts for nobody but the connection's own user.
+func (d *device) self(path, field string) *Error {
+	if path != d.ChatPath {
+		return Errorf(CodeIdentityMismatch, "%s is not the user of this connection", field)
+	}
+	return nil
+}
+
+// others returns devices without d.
+func others(devices []*device, d *device) []*device {
+	rest := make([]*device, 0, len(devices))
+	for _, o := range devices {
+		if o != d {
+			rest = append(rest, o)
+		}
+	}
+	return rest
+}
+
+func appendMillis(b []byte, t time.Time) []byte {
+	return strconv.AppendInt(b, t.UnixMilli(), 10)
+}
+
+// now is the time that goes on the wire: whole milliseconds.
+func now() time.Time { return time.UnixMilli(time.Now().UnixMilli()) }

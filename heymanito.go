@@ -1,0 +1,164 @@
+// Package heymanito is the real-time back end of the chat app "Hey Manito!" as
+// a Go package: presence, one-to-one messages, receipts and the signalling that
+// rings a phone, for stock Socket.IO 4 clients, inside any net/http server.
+//
+//	rt := heymanito.New(heymanito.WithAuth(auth), heymanito.WithHooks(hooks))
+//	r.Mount("/socket.io/", rt)
+//
+// What travels on the wire is in docs/protocol.md.
+//
+// The files follow an event from the socket to the host's hook: heymanito.go
+// (the server), connect.go (who a connection is), events.go (which handler an
+// event goes to, and how it is answered), chat.go, calls.go and relay.go (what
+// the events do), registry.go (a user's devices), presence.go (who is told
+// about whom).
+package heymanito
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/heymanito/heymanito/internal/engineio"
+	"github.com/heymanito/heymanito/internal/jsonspan"
+	"github.com/heymanito/heymanito/internal/socketio"
+)
+
+// readPastFactor is how many times MaxPayload a WebSocket message may have to
+// be read past and answered, instead of ending its connection.
+const readPastFactor = 16
+
+// Server is the real-time back end. It is an http.Handler to be mounted under
+// any path; clients expect /socket.io/. Its methods are safe for concurrent
+// use, also from within hooks.
+type Server struct {
+	cfg      *config
+	log      *slog.Logger
+	engine   *engineio.Server
+	handlers map[string]handler
+	registry *registry
+	roster   *roster
+	calls    *callBook
+
+	ctx    context.Context // of hooks and stores; ends when Shutdown is done
+	cancel context.CancelFunc
+
+	watchOnce   sync.Once
+	watchedOnce sync.Once
+	watched     chan struct{} // closed when presence edges arrive
+
+	mu      sync.Mutex // guards closed, and with it running.Add against running.Wait
+	closed  bool
+	running sync.WaitGroup // goroutines that are no connection's
+}
+
+// New makes a Server. It starts nothing: goroutines come with connections and
+// end with Shutdown. It panics on an option that cannot mean anything.
+func New(opts ...Option) *Server {
+	cfg := newConfig(opts)
+	s := &Server{cfg: cfg, log: cfg.log, watched: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.handlers = s.eventHandlers()
+	s.registry = newRegistry(s)
+	s.roster = newRoster(s)
+	s.calls = newCallBook(cfg.ringTimeout)
+	s.engine = engineio.NewServer(engineio.Config{
+		PingInterval:      cfg.pingInterval,
+		PingTimeout:       cfg.pingTimeout,
+		ClientTimeout:     cfg.clientTimeout,
+		WriteTimeout:      cfg.writeTimeout,
+		UpgradeTimeout:    10 * time.Second,
+		CloseTimeout:      5 * time.Second,
+		MaxPayload:        cfg.maxPayload,
+		MaxReadPast:       readPastFactor * cfg.maxPayload,
+		MaxQueue:          cfg.maxQueue,
+		OpenTimeout:       cfg.handshakeTimeout,
+		OpenBytes:         cfg.handshakeBytes,
+		MaxOpening:        cfg.maxHandshakes,
+		MaxOpeningPerAddr: cfg.maxHandshakesPer,
+		Transports:        cfg.transports,
+		RemoteAddr:        cfg.remoteAddr,
+		Base:              s.ctx,
+		Log:               cfg.log,
+		Open: func(sock *engineio.Socket) engineio.Handler {
+			return socketio.New(sock, (*host)(s), socketio.Limits{
+				ConnectTimeout: cfg.handshakeTimeout,
+				HeldEvents:     cfg.handshakeEvents,
+				MaxPayload:     cfg.maxPayload,
+			})
+		},
+	})
+	if cfg.auth == nil {
+		s.log.Warn("no auth hook: the userId of the handshake is trusted, anybody can be anybody (heymanito.WithAuth)")
+	}
+	return s
+}
+
+// ServeHTTP serves Socket.IO clients. It looks at the query of a request, not
+// at its path.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.checkOrigin(w, r) {
+		s.engine.ServeHTTP(w, r)
+	}
+}
+
+// Shutdown refuses new clients with 503, closes every connection (spread over
+// the time of [WithDrain], so that the clients reconnect elsewhere one after
+// the other), and waits for every goroutine of the Server. When ctx ends first
+// it cuts what is left and returns ctx's error. The Server cannot be used
+// again.
+//
+// http.Server.Shutdown does not wait for WebSockets: call this one before it,
+// or from http.Server.RegisterOnShutdown.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.engine.Shutdown(ctx, s.cfg.drain)
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.registry.stop()
+	s.cancel()
+	s.running.Wait()
+	return err
+}
+
+// goRun starts f on a goroutine that Shutdown waits for; false after it.
+func (s *Server) goRun(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Go(f)
+	return true
+}
+
+// Disconnect ends every connection of a user on this server and keeps stock
+// clients from coming back by themselves: each gets a sessionEnded event with
+// code, and a DISCONNECT packet. It returns how many there were. It does not
+// keep the user from connecting again: the auth hook does.
+func (s *Server) Disconnect(user, code string) int {
+	frames := socketio.NewOutgoing("sessionEnded", nil, 32+len(code)).
+		Raw(`,{"code":`).Bytes(jsonspan.Append(nil, code)).Raw(`}`).Frames()
+	devices := s.registry.devices(user)
+	for _, d := range devices {
+		d.conn.Disconnect(frames...)
+	}
+	return len(devices)
+}
+
+// ContactsChanged re-evaluates who sees user and whom user sees, by calling
+// [Hooks].Contacts again; whoever is concerned is told at once. It does nothing
+// without that hook.
+func (s *Server) ContactsChanged(ctx context.Context, user string) error {
+	if s.cfg.hooks.Contacts == nil {
+		return nil
+	}
+	contacts, err := s.contacts(ctx, user)
+	if err != nil {
+		return err
+	}
+	s.roster.setContacts(user, contacts)
+	return nil
+}

@@ -1,0 +1,122 @@
+package heymanito
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Hooks is how a host takes part. Every field may be nil.
+//
+// A hook runs on the goroutine of the connection whose event it is about,
+// never under a lock: a slow one delays the next event of that connection and
+// nobody else's. ctx ends when the
+// connection does or the server shuts down (for OnDisconnect: only then). A
+// hook that panics is recovered and
+// logged with the event; the client is answered "internal".
+type Hooks struct {
+	// OnConnect is called when a device has been bound to its user, before
+	// the first event of that device is handled.
+	OnConnect func(ctx context.Context, d Device)
+	// OnDisconnect is called once for every OnConnect, when the device has
+	// gone; reason is the one that is logged ("client namespace disconnect",
+	// "transport close", "ping timeout", …).
+	OnDisconnect func(ctx context.Context, d Device, reason string)
+
+	// Authorize is asked before every event from one user to another. nil
+	// allows it, an *Error is the ack, ErrSilently acks without delivering;
+	// any other error is answered as CodeForbidden.
+	Authorize func(ctx context.Context, a Action) error
+	// BeforeMessage is called when a message has passed every check, before
+	// it is delivered; the place to store it. Errors as for Authorize, but an
+	// error of another type is answered as CodeUnavailable: the client may
+	// send again.
+	BeforeMessage func(ctx context.Context, m Message) error
+	// AfterMessage is called after a message was handed on, with the devices
+	// it went to.
+	AfterMessage func(ctx context.Context, m Message, d Delivery)
+	// OnUndelivered is called for a message whose recipient had no device;
+	// the place to send a push notification.
+	OnUndelivered func(ctx context.Context, m Message)
+	// OnRead is called when a user has read a conversation.
+	OnRead func(ctx context.Context, r Read)
+
+	// BeforeCall is called before a call rings. Errors as for Authorize.
+	BeforeCall func(ctx context.Context, c Call) error
+	// OnCall is called after every step of a call: c.State says which.
+	OnCall func(ctx context.Context, c Call)
+
+	// Contacts returns the chatPaths a user has as contacts. With it presence
+	// is scoped: a user is seen by those in his contacts who have him in
+	// theirs, and by nobody else. It is called when a user connects and by
+	// [Server.ContactsChanged]. An error closes the connecting client's
+	// transport, which makes it try again. nil: everyone sees everyone.
+	Contacts func(ctx context.Context, user string) ([]string, error)
+}
+
+// Action is an event from one user to another, before it happens.
+type Action struct {
+	Event string // the name of the client's event, e.g. "sendMessage"
+	From  string // chatPath of the acting user
+	To    string // chatPath of the other
+}
+
+// Device is one connected socket, as hooks see it.
+type Device struct {
+	ChatPath    string
+	SocketID    string    // public; not an address, and not the Engine.IO sid
+	DeviceID    string    // the client's own, stable over reconnects; may be empty
+	RemoteAddr  string    // of the connection; of the client only without a proxy
+	ConnectedAt time.Time // when the device was bound to its user
+	Claims      any       // Identity.Claims
+}
+
+// Message is one message. The byte slices are the sender's own bytes, valid
+// for the duration of the hook; copy what you keep.
+type Message struct {
+	ID            json.RawMessage // a JSON string or number
+	From, To      string
+	Content       json.RawMessage // any JSON; nil when absent
+	SenderProfile json.RawMessage // any JSON; nil when absent
+	Attachments   [][]byte        // what placeholders in Content and SenderProfile number
+	Time          time.Time       // the server's clock, whole milliseconds
+}
+
+// Delivery says where a message went.
+type Delivery struct {
+	// Status is "sent", "queued" or "offline", as in the sender's ack.
+	Status string
+	// Devices are the recipient's devices that it was written to.
+	Devices []Device
+}
+
+// Read is one "leído".
+type Read struct {
+	Reader string          // who has read
+	Sender string          // whose messages
+	UpToID json.RawMessage // the last message read; nil: all so far
+	Time   time.Time
+}
+
+// CallState is where a call stands.
+type CallState string
+
+// The steps of a call that [Hooks].OnCall sees.
+const (
+	CallRinging  CallState = "ringing"
+	CallAccepted CallState = "accepted"
+	CallRejected CallState = "rejected"
+)
+
+// Call is one call.
+type Call struct {
+	ID         string
+	Room       string
+	Caller     string
+	Callee     string
+	CallerInfo json.RawMessage // any JSON; nil when absent
+	Media      string          // "audio", "video" or what the client said; may be empty
+	State      CallState
+	Time       time.Time // of this step
+	Expires    time.Time // when it stops ringing
+}

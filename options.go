@@ -1,0 +1,376 @@
+package heymanito
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/heymanito/heymanito/internal/engineio"
+)
+
+// Option configures a [Server]. A wrong literal (a negative time, an origin
+// that is none, a reserved event name) makes New panic and say what is wrong.
+type Option func(*config)
+
+// config holds every setting; newConfig has the defaults.
+type config struct {
+	auth     AuthFunc
+	hooks    Hooks
+	log      *slog.Logger
+	presence PresenceStore
+	handlers map[string]EventFunc
+	relays   map[string]bool // name → volatile
+
+	origins    map[string]bool
+	anyOrigin  bool
+	remoteAddr func(*http.Request) string
+	transports []string
+
+	pingInterval, pingTimeout time.Duration
+	clientTimeout             time.Duration
+	writeTimeout              time.Duration
+	grace                     time.Duration
+	drain                     time.Duration
+	ringTimeout               time.Duration
+
+	maxPayload int
+	maxQueue   int
+	maxDevices int
+
+	handshakeTimeout time.Duration
+	handshakeBytes   int
+	handshakeEvents  int
+	maxHandshakes    int
+	maxHandshakesPer int
+}
+
+func newConfig(opts []Option) *config {
+	c := &config{
+		log:              slog.Default(),
+		handlers:         map[string]EventFunc{},
+		relays:           map[string]bool{},
+		origins:          map[string]bool{},
+		remoteAddr:       func(r *http.Request) string { return r.RemoteAddr },
+		transports:       []string{engineio.Polling, engineio.WebSocket},
+		pingInterval:     20 * time.Second,
+		pingTimeout:      20 * time.Second,
+		writeTimeout:     10 * time.Second,
+		grace:            5 * time.Second,
+		drain:            5 * time.Second,
+		ringTimeout:      45 * time.Second,
+		maxPayload:       1_000_000,
+		maxQueue:         4 << 20,
+		maxDevices:       50,
+		handshakeTimeout: 10 * time.Second,
+		handshakeBytes:   64 << 10,
+		handshakeEvents:  16,
+		maxHandshakes:    20_000,
+		maxHandshakesPer: 10_000,
+	}
+	for _, o := range opts {
+		o(c)
+	}
+	if c.presence == nil {
+		c.presence = NewMemoryPresence()
+	}
+	if c.clientTimeout == 0 {
+		c.clientTimeout = 2 * c.pingTimeout
+	}
+	return c
+}
+
+// badOption is the one way New refuses a literal.
+func badOption(option, format string, args ...any) {
+	panic("heymanito: " + option + ": " + fmt.Sprintf(format, args...))
+}
+
+func needPositive(option string, ds ...time.Duration) {
+	for _, d := range ds {
+		if d < time.Millisecond {
+			badOption(option, "%v is too short: use at least a millisecond", d)
+		}
+	}
+}
+
+func needCount(option string, ns ...int) {
+	for _, n := range ns {
+		if n < 1 {
+			badOption(option, "%d is too few: use at least 1", n)
+		}
+	}
+}
+
+// WithAuth sets the function that says who a connecting client is. Without it
+// the server trusts the userId of the handshake, as the app does today:
+// anybody can be anybody. New warns of that once.
+func WithAuth(auth AuthFunc) Option {
+	return func(c *config) { c.auth = auth }
+}
+
+// WithHooks sets the host's hooks. Given twice, the last one counts.
+func WithHooks(h Hooks) Option {
+	return func(c *config) { c.hooks = h }
+}
+
+// WithLogger sets where the server logs; the default is slog.Default() at the
+// time of New. Session ids, tokens and message contents are never logged.
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) {
+		if l == nil {
+			badOption("WithLogger", "the logger is nil: use slog.New(slog.DiscardHandler) for silence")
+		}
+		c.log = l
+	}
+}
+
+// WithPresence sets the store that knows who is online; the default is
+// [NewMemoryPresence]. The store's life is the host's: the Server does not
+// close it.
+func WithPresence(store PresenceStore) Option {
+	return func(c *config) {
+		if store == nil {
+			badOption("WithPresence", "the store is nil: leave the option out for the memory store")
+		}
+		c.presence = store
+	}
+}
+
+// EventFunc handles an event of the host's own. Its result is marshalled into
+// the ack's "result" field (nil: no field). An [*Error] is the ack; any other
+// error is answered as CodeInternal and logged. It runs as hooks do.
+type EventFunc func(ctx context.Context, e Event) (result any, err error)
+
+// Event is an event of the host's own, valid until the EventFunc returns.
+type Event struct {
+	Name        string
+	Device      Device
+	Args        [][]byte // JSON values, as the client sent them
+	Attachments [][]byte // what binary placeholders in Args number
+}
+
+// reserved names belong to Socket.IO itself.
+func reserved(name string) bool {
+	switch name {
+	case "", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error":
+		return true
+	}
+	return false
+}
+
+func (c *config) register(option, name string) {
+	if reserved(name) {
+		badOption(option, "%q is reserved by Socket.IO: choose another event name", name)
+	}
+	if _, ours := builtin()[name]; ours {
+		badOption(option, "%q is an event of heymanito's own: choose another name, or use Hooks", name)
+	}
+	_, on := c.handlers[name]
+	_, relayed := c.relays[name]
+	if on || relayed {
+		badOption(option, "%q is registered already", name)
+	}
+}
+
+// On registers an event of the host's own.
+func On(name string, f EventFunc) Option {
+	return func(c *config) {
+		c.register("On", name)
+		if f == nil {
+			badOption("On", "the function for %q is nil", name)
+		}
+		c.handlers[name] = f
+	}
+}
+
+// Relay declares an event that users send each other: its payload, an object
+// with senderChatPath and recipientChatPath, is passed on whole, under the
+// same name, to every device of the recipient. The sender must be the
+// connection's user, and Hooks.Authorize is asked.
+func Relay(name string) Option {
+	return func(c *config) {
+		c.register("Relay", name)
+		c.relays[name] = false
+	}
+}
+
+// RelayVolatile is Relay for events that are worth nothing later, such as
+// "typing": they are dropped, not queued, for a device that is behind.
+func RelayVolatile(name string) Option {
+	return func(c *config) {
+		c.register("RelayVolatile", name)
+		c.relays[name] = true
+	}
+}
+
+// WithOrigins lists the origins from which browsers may connect besides the
+// server's own host: "https://app.example.com", and for wrapped apps
+// "capacitor://localhost" or "null". Requests without an Origin header (native
+// clients) are always allowed. A page from any other origin is refused with
+// 403, whatever cookies it brings.
+func WithOrigins(origins ...string) Option {
+	return func(c *config) {
+		for _, o := range origins {
+			if o == "*" {
+				badOption("WithOrigins", `"*" would let any web page act for its visitor: list the origins, or say WithInsecureAnyOrigin`)
+			}
+			u, err := url.Parse(o)
+			if o != "null" && (err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "") {
+				badOption("WithOrigins", "%q is no origin: write scheme://host[:port], without a path", o)
+			}
+			c.origins[strings.ToLower(o)] = true
+		}
+	}
+}
+
+// WithInsecureAnyOrigin lets pages of every origin connect. If the identity
+// comes from a cookie, any web page can then act for whoever visits it.
+func WithInsecureAnyOrigin() Option {
+	return func(c *config) { c.anyOrigin = true }
+}
+
+// WithRemoteAddr sets how a client's address is found; the default is
+// Request.RemoteAddr. Behind a proxy, read the header that your proxy sets, and
+// only if it always sets it: a client can send the same header.
+func WithRemoteAddr(f func(*http.Request) string) Option {
+	return func(c *config) {
+		if f == nil {
+			badOption("WithRemoteAddr", "the function is nil")
+		}
+		c.remoteAddr = f
+	}
+}
+
+// WithTransports limits the transports to those named, "polling" and
+// "websocket"; the default is both. Polling needs sticky sessions behind a
+// load balancer; with WebSocket alone clients must ask for it
+// (transports: ["websocket"]).
+func WithTransports(names ...string) Option {
+	return func(c *config) {
+		needCount("WithTransports", len(names))
+		for _, n := range names {
+			if n != engineio.Polling && n != engineio.WebSocket {
+				badOption("WithTransports", `%q is no transport: use "polling" and "websocket"`, n)
+			}
+		}
+		c.transports = names
+	}
+}
+
+// WithHeartbeat sets how often a client is pinged (default 20 s) and how long
+// it may then be silent (default 20 s): a device that is cut off without a
+// word is noticed within the sum.
+func WithHeartbeat(interval, timeout time.Duration) Option {
+	return func(c *config) {
+		needPositive("WithHeartbeat", interval, timeout)
+		c.pingInterval, c.pingTimeout = interval, timeout
+	}
+}
+
+// WithClientTimeout sets the pingTimeout that is announced to clients: how long
+// beyond the ping interval they wait for a ping before they give the connection
+// up. The default is twice the timeout of [WithHeartbeat], because a ping waits
+// behind the message in front of it and stock clients take nothing else for a
+// sign of life: with 40 s, a megabyte gets through at 20 KB/s.
+func WithClientTimeout(d time.Duration) Option {
+	return func(c *config) {
+		needPositive("WithClientTimeout", d)
+		c.clientTimeout = d
+	}
+}
+
+// WithWriteTimeout sets how long a write may make no progress at all before
+// the connection is closed (default 10 s).
+func WithWriteTimeout(d time.Duration) Option {
+	return func(c *config) {
+		needPositive("WithWriteTimeout", d)
+		c.writeTimeout = d
+	}
+}
+
+// WithOfflineGrace sets how long a user whose last connection broke still
+// counts as online (default 5 s), so that a page refresh or a change of network
+// is no news to anyone. Zero: none.
+func WithOfflineGrace(d time.Duration) Option {
+	return func(c *config) {
+		if d < 0 {
+			badOption("WithOfflineGrace", "%v is negative", d)
+		}
+		c.grace = d
+	}
+}
+
+// WithDrain sets over how much time Shutdown spreads its closes at the most
+// (default 5 s), so that the clients do not all come back at once. Zero: no
+// spreading.
+func WithDrain(d time.Duration) Option {
+	return func(c *config) {
+		if d < 0 {
+			badOption("WithDrain", "%v is negative", d)
+		}
+		c.drain = d
+	}
+}
+
+// WithRingTimeout sets how long a call may be answered (default 45 s).
+func WithRingTimeout(d time.Duration) Option {
+	return func(c *config) {
+		needPositive("WithRingTimeout", d)
+		c.ringTimeout = d
+	}
+}
+
+// WithMaxPayload sets the bytes an event may have, attachments included
+// (default 1,000,000). A WebSocket message up to 16 times as big is read past
+// and answered "too_large"; beyond that the connection is closed.
+func WithMaxPayload(bytes int) Option {
+	return func(c *config) {
+		needCount("WithMaxPayload", bytes)
+		c.maxPayload = bytes
+	}
+}
+
+// WithMaxQueue sets the bytes queued for a device that does not read before it
+// is cut off (default 4 MiB). It bounds what one such device costs.
+func WithMaxQueue(bytes int) Option {
+	return func(c *config) {
+		needCount("WithMaxQueue", bytes)
+		c.maxQueue = bytes
+	}
+}
+
+// WithMaxDevices sets how many devices one user may have connected (default
+// 50). One more, and the oldest is closed.
+func WithMaxDevices(n int) Option {
+	return func(c *config) {
+		needCount("WithMaxDevices", n)
+		c.maxDevices = n
+	}
+}
+
+// WithHandshakeLimits sets what a client may cost before it is let in: the
+// time (default 10 s), the bytes it may send (default 64 KiB) and the events
+// that are held while it is being let in (default 16). Beyond any of them it is
+// closed.
+func WithHandshakeLimits(timeout time.Duration, bytes, events int) Option {
+	return func(c *config) {
+		needPositive("WithHandshakeLimits", timeout)
+		needCount("WithHandshakeLimits", bytes, events)
+		c.handshakeTimeout, c.handshakeBytes, c.handshakeEvents = timeout, bytes, events
+	}
+}
+
+// WithMaxHandshakes sets how many connections may be in their handshake at a
+// time, per address (default 10,000; an address of IPv6 is a /64) and in all
+// (default 20,000). More are answered 503 and come back. The default per
+// address suits a server behind a proxy; lower it where WithRemoteAddr tells
+// clients apart.
+func WithMaxHandshakes(perAddress, total int) Option {
+	return func(c *config) {
+		needCount("WithMaxHandshakes", perAddress, total)
+		c.maxHandshakesPer, c.maxHandshakes = perAddress, total
+	}
+}
