@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// ErrPlaceholder is returned for a binary placeholder whose num is not a plain
-// non-negative integer, or which holds another placeholder.
+// ErrPlaceholder is returned for JSON in which not every recipient would find
+// the same binary placeholders, or one of them breaks on what it finds.
 var ErrPlaceholder = errors.New("jsonspan: malformed binary placeholder")
 
 // Placeholder is a Socket.IO binary placeholder, {"_placeholder":true,"num":0},
@@ -22,15 +22,28 @@ const maxWalk = 1000
 // order in which they appear. b has been scanned before, so it is valid; if not
 // the result is some error, or none.
 //
-// A placeholder is what socket.io-parser replaces with an attachment: an
+// A placeholder is what a recipient's parser replaces with an attachment: an
 // object whose member "_placeholder" is true, whatever else it has. Keys count
-// as what they decode to, and of members with equal keys only the last exists,
-// as in JSON.parse: placeholders inside of the earlier ones are not reported.
+// as what they decode to.
 //
-// The error is [ErrPlaceholder] when a placeholder has no num, or one that is
-// not written as a decimal integer from 0 to 1<<31-1 without sign, fraction and
-// exponent, or when it holds another placeholder; [ErrDepth] when b nests more
-// than 1000 deep. On an error dst is returned as it came.
+// The point is that nothing a sender writes can break a recipient's parser.
+// Those differ: some take 1 or "true" for true, some trap on a num that is not
+// an int, and of two members with the same key some keep the first and some
+// the last. So whatever they might disagree about is refused, with
+// [ErrPlaceholder]:
+//
+//   - a member "_placeholder", anywhere, that is neither true nor false;
+//   - two members "_placeholder" in one object;
+//   - a placeholder without num, with two of them, or with one that is not
+//     written as a decimal integer from 0 to 1<<31-1 without sign, fraction
+//     and exponent;
+//   - a placeholder inside of another;
+//   - two members with the same key in one object, if a placeholder is inside
+//     of either.
+//
+// All of this holds for each part of b if it does for b. The error is
+// [ErrDepth] when b nests more than 1000 deep. On an error dst is returned as
+// it came.
 func Placeholders(dst []Placeholder, b []byte) ([]Placeholder, error) {
 	// No key decodes to _placeholder unless it is written out, or has an
 	// escape that decodes to ASCII.
@@ -45,42 +58,24 @@ func Placeholders(dst []Placeholder, b []byte) ([]Placeholder, error) {
 	if err != nil {
 		return dst, err
 	}
-	// Only now is it known which of the found exist.
-	live := w.found[:len(dst)]
-	for _, p := range w.found[len(dst):] {
-		switch p.Num {
-		case shadowed:
-		case malformed:
-			return dst, ErrPlaceholder
-		default:
-			live = append(live, p)
-		}
-	}
-	return live, nil
+	return w.found, nil
 }
-
-// What Placeholder.Num can be instead of a number, while a walk lasts.
-const (
-	malformed = -1 // an ErrPlaceholder, if it exists
-	shadowed  = -2 // a later member with the same key replaces this one
-)
 
 // walker looks for placeholders in b.
 type walker struct {
 	b     []byte
 	found []Placeholder
 	// carriers are the members with placeholders inside, of all objects on
-	// the way from the root to here: those, and only those, it matters to find
-	// again when their key comes a second time. Payloads have a few; keeping
-	// every key seen would let a sender buy much work for little.
+	// the way from the root to here. Payloads have a few; keeping every member
+	// seen would let a sender buy much memory for little.
 	carriers []carrier
 	scratch  []byte // for keys with escapes
 }
 
-// carrier is a member whose value holds found[from:to].
+// carrier is a member whose value, b[start:end], has a placeholder inside.
 type carrier struct {
-	key      []byte // decoded
-	from, to int
+	key        []byte // decoded
+	start, end int
 }
 
 // value walks the value at b[i], inside of depth others, and returns the index
@@ -115,10 +110,11 @@ func (w *walker) array(i, depth int) (end int, err error) {
 func (w *walker) object(i, depth int) (end int, err error) {
 	var (
 		m             = members{b: w.b, i: i}
-		mine          = siblings{first: len(w.carriers)}
-		inside        = len(w.found) // found[inside:] are inside of this object
+		inside        = len(w.found)    // found[inside:] are inside of this object
+		mine          = len(w.carriers) // carriers[mine:] are members of this object
 		isPlaceholder bool
-		num           = malformed
+		num           int
+		flags, nums   int // how many there are
 	)
 	for {
 		raw, escaped, start, ok, err := m.next()
@@ -128,52 +124,69 @@ func (w *walker) object(i, depth int) (end int, err error) {
 		if !ok {
 			break
 		}
-		key := w.key(raw, escaped)
-		earlier := mine.find(w.carriers, key)
-		if earlier >= 0 {
-			c := &w.carriers[earlier]
-			for k := c.from; k < c.to; k++ {
-				w.found[k].Num = shadowed
-			}
-			c.from = c.to // once is enough, however often the key comes
-		}
-		flag, number := string(key) == "_placeholder", string(key) == "num"
-
 		before := len(w.found)
 		if m.i, err = w.value(start, depth); err != nil {
 			return m.i, err
 		}
-
-		if flag {
+		switch {
+		case literalEqual(raw, escaped, "_placeholder"):
+			flags++
 			isPlaceholder = w.b[start] == 't'
-		}
-		if number {
+			if flags > 1 || !isPlaceholder && w.b[start] != 'f' {
+				return start, ErrPlaceholder
+			}
+		case literalEqual(raw, escaped, "num"):
+			nums++
 			num = plainInt(w.b[start:m.i])
 		}
-		if len(w.found) == before {
-			continue
-		}
-		if earlier >= 0 {
-			w.carriers[earlier].from, w.carriers[earlier].to = before, len(w.found)
-			continue
-		}
-		key = w.key(raw, escaped) // once more: the walk below may have used the scratch
-		if escaped {
-			key = bytes.Clone(key)
-		}
-		w.carriers = append(w.carriers, carrier{key, before, len(w.found)})
-		mine.added(w.carriers)
-	}
-	w.carriers = w.carriers[:mine.first]
-	if isPlaceholder {
-		for _, p := range w.found[inside:] {
-			if p.Num != shadowed {
-				num = malformed // one inside of another
+		if len(w.found) > before {
+			key := w.key(raw, escaped)
+			if escaped {
+				key = bytes.Clone(key)
 			}
+			w.carriers = append(w.carriers, carrier{key, start, m.i})
 		}
-		w.found = append(w.found[:inside], Placeholder{i, m.i, num})
+	}
+	if isPlaceholder {
+		if nums != 1 || num < 0 || len(w.found) > inside {
+			return i, ErrPlaceholder
+		}
+		w.found = append(w.found, Placeholder{i, m.i, num})
+		return m.i, nil
+	}
+	if carriers := w.carriers[mine:]; len(carriers) > 0 {
+		if err := w.distinct(i, carriers); err != nil {
+			return i, err
+		}
+		w.carriers = w.carriers[:mine]
 	}
 	return m.i, nil
+}
+
+// distinct makes sure that none of the carriers, which are all those of the
+// object at b[i], has a key which comes twice in it.
+//
+// This reads the object again, but not its carriers. So however deep they
+// nest, no byte of b is read here more than once.
+func (w *walker) distinct(i int, carriers []carrier) error {
+	var (
+		m     = members{b: w.b, i: i}
+		index = newKeyIndex(carriers)
+	)
+	for {
+		raw, escaped, start, ok, err := m.next()
+		if !ok {
+			return err
+		}
+		if same := index.find(w.key(raw, escaped)); same >= 0 && same != start {
+			return ErrPlaceholder
+		}
+		if len(carriers) > 0 && carriers[0].start == start {
+			m.i, carriers = carriers[0].end, carriers[1:]
+		} else if m.i, err = Value(w.b, start, maxWalk); err != nil {
+			return err
+		}
+	}
 }
 
 // key returns what a key decodes to, until the next call.
@@ -186,59 +199,55 @@ func (w *walker) key(raw []byte, escaped bool) []byte {
 	return w.scratch
 }
 
-// siblings finds the carriers of one object, carriers[first:], by their keys.
-type siblings struct {
-	first int
-	index map[string]int // only once there are many, so that search stays linear
+// keyIndex finds carriers by their keys.
+type keyIndex struct {
+	few  []carrier
+	many map[string]int // so that a search among many stays linear
 }
 
-// manySiblings is from how many carriers on a map beats looking at each.
-const manySiblings = 8
+// manyCarriers is from how many carriers on a map beats looking at each.
+const manyCarriers = 8
 
-// find returns the index of the carrier with that key, -1 if there is none.
-func (s *siblings) find(carriers []carrier, key []byte) int {
-	if s.index != nil {
-		if k, ok := s.index[string(key)]; ok {
-			return k
-		}
-		return -1
+func newKeyIndex(carriers []carrier) keyIndex {
+	if len(carriers) < manyCarriers {
+		return keyIndex{few: carriers}
 	}
-	for k := s.first; k < len(carriers); k++ {
-		if bytes.Equal(carriers[k].key, key) {
-			return k
+	many := make(map[string]int, len(carriers))
+	for _, c := range carriers {
+		many[string(c.key)] = c.start
+	}
+	return keyIndex{many: many}
+}
+
+// find returns the start of a carrier with that key, -1 if there is none. It
+// is the same one whenever the key is the same.
+func (x keyIndex) find(key []byte) (start int) {
+	for _, c := range x.few {
+		if bytes.Equal(c.key, key) {
+			return c.start
 		}
+	}
+	if start, ok := x.many[string(key)]; ok {
+		return start
 	}
 	return -1
 }
 
-// added takes note of the last carrier.
-func (s *siblings) added(carriers []carrier) {
-	switch n := len(carriers) - s.first; {
-	case s.index != nil:
-		s.index[string(carriers[len(carriers)-1].key)] = len(carriers) - 1
-	case n >= manySiblings:
-		s.index = make(map[string]int, 2*n)
-		for k := s.first; k < len(carriers); k++ {
-			s.index[string(carriers[k].key)] = k
-		}
-	}
-}
-
-// plainInt returns the number that a scanned value is, or malformed if it is
-// anything but the digits of an integer below 1<<31.
+// plainInt returns the number that a scanned value is, or -1 if it is anything
+// but the digits of an integer below 1<<31.
 func plainInt(value []byte) int {
 	if len(value) > len("2147483647") {
-		return malformed
+		return -1
 	}
 	var n int64
 	for _, c := range value {
 		if !isDigit(c) {
-			return malformed
+			return -1
 		}
 		n = n*10 + int64(c-'0')
 	}
 	if n > math.MaxInt32 {
-		return malformed
+		return -1
 	}
 	return int(n)
 }
