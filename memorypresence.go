@@ -18,14 +18,15 @@ const lastSeenUsers = 100_000
 //
 // What it holds is bounded. A user who is online takes about 200 bytes, and so
 // does one who is offline and whose last seen is kept: of those there are at
-// most 100,000 (about 20 MB; 50 MB if every chatPath has the longest allowed
+// most 100,000 (about 20 MB; 45 MB if every chatPath has the longest allowed
 // length), see [MemoryPresence.KeepLastSeen]. When one more goes offline, who
 // has been offline longest is forgotten, and from then on is a user never seen.
 //
 // Set never waits for a watcher. An edge that some Watch has not yet handed on
 // takes about 100 bytes, once however many watchers wait for it, so an edge
-// callback that blocks while users come and go costs memory until it returns.
-// Edges are never coalesced, Moved ones neither.
+// callback that blocks while users come and go costs memory until it returns:
+// that is the one thing without a bound here. Edges are never coalesced, Moved
+// ones neither.
 //
 // Online holds up Set for the time it takes to look up all the users it is
 // asked for, Snapshot for copying 8 bytes for each user who is online; neither

@@ -37,22 +37,22 @@ func ExampleMemoryPresence() {
 	// cid false false
 }
 
-func come(t testing.TB, m heymanito.PresenceStore, user, socketID string) {
+func presenceOn(t testing.TB, m heymanito.PresenceStore, user, socketID string) {
 	t.Helper()
 	if err := m.Set(t.Context(), heymanito.Presence{User: user, Online: true, SocketID: socketID}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func leave(t testing.TB, m heymanito.PresenceStore, user string) {
+func presenceOff(t testing.TB, m heymanito.PresenceStore, user string) {
 	t.Helper()
 	if err := m.Set(t.Context(), heymanito.Presence{User: user}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// seen says of which of the users last seen is known.
-func seen(t testing.TB, m heymanito.PresenceStore, users ...string) string {
+// presenceSeen says of which of the users last seen is known.
+func presenceSeen(t testing.TB, m heymanito.PresenceStore, users ...string) string {
 	t.Helper()
 	ps, err := m.Online(t.Context(), users)
 	if err != nil {
@@ -73,32 +73,32 @@ func TestMemoryPresenceForgetsLongestOffline(t *testing.T) {
 	users := []string{"a", "b", "c", "d", "e"}
 	expect := func(want string) {
 		t.Helper()
-		if got := seen(t, m, users...); got != want {
+		if got := presenceSeen(t, m, users...); got != want {
 			t.Errorf("last seen is known of %q, want %q", got, want)
 		}
 	}
 	for _, user := range users {
-		come(t, m, user, "s")
+		presenceOn(t, m, user, "s")
 	}
 	for _, user := range users[:4] {
-		leave(t, m, user)
+		presenceOff(t, m, user)
 	}
 	expect("b c d")
 
 	// Who comes back is not forgotten, and is the latest when he goes again.
-	come(t, m, "b", "s")
-	leave(t, m, "e")
+	presenceOn(t, m, "b", "s")
+	presenceOff(t, m, "e")
 	expect("c d e")
-	leave(t, m, "b")
+	presenceOff(t, m, "b")
 	expect("b d e")
-	come(t, m, "a", "s")
-	leave(t, m, "a")
+	presenceOn(t, m, "a", "s")
+	presenceOff(t, m, "a")
 	expect("a b e")
 
 	// Setting offline again makes nobody later.
-	leave(t, m, "e")
-	come(t, m, "c", "s")
-	leave(t, m, "c")
+	presenceOff(t, m, "e")
+	presenceOn(t, m, "c", "s")
+	presenceOff(t, m, "c")
 	expect("a b c")
 
 	// Forget makes room, from anywhere in the order.
@@ -109,8 +109,8 @@ func TestMemoryPresenceForgetsLongestOffline(t *testing.T) {
 	}
 	expect("")
 	for _, user := range users {
-		come(t, m, user, "s")
-		leave(t, m, user)
+		presenceOn(t, m, user, "s")
+		presenceOff(t, m, user)
 	}
 	expect("c d e")
 
@@ -118,17 +118,17 @@ func TestMemoryPresenceForgetsLongestOffline(t *testing.T) {
 	expect("e")
 	m.KeepLastSeen(0)
 	expect("")
-	come(t, m, "a", "s")
-	leave(t, m, "a")
+	presenceOn(t, m, "a", "s")
+	presenceOff(t, m, "a")
 	expect("")
 	m.KeepLastSeen(-1)
-	come(t, m, "a", "s")
+	presenceOn(t, m, "a", "s")
 	if err := m.Forget(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	m.KeepLastSeen(2)
-	come(t, m, "a", "s")
-	leave(t, m, "a")
+	presenceOn(t, m, "a", "s")
+	presenceOff(t, m, "a")
 	expect("a")
 }
 
@@ -141,31 +141,31 @@ func TestMemoryPresenceInventedNames(t *testing.T) {
 		size = 25 << 20 // "about 20 MB", and the garbage of a map that has grown
 	)
 	name := func(i int) string { return fmt.Sprintf("invented-user-%06d", i) }
-	before := heap()
+	before := heapBytes()
 	m := heymanito.NewMemoryPresence()
 	login := func(from, to int) {
 		for i := from; i < to; i++ {
-			come(t, m, name(i), "pVQ7Zr0mX3n-Kb1wAAAB")
-			leave(t, m, name(i))
+			presenceOn(t, m, name(i), "pVQ7Zr0mX3n-Kb1wAAAB")
+			presenceOff(t, m, name(i))
 		}
 	}
 	login(0, keep)
-	full := heap() - before
+	full := heapBytes() - before
 	t.Logf("%d users offline take %d bytes, %d each", keep, full, full/keep)
 	if full > size {
 		t.Errorf("%d users offline take %d bytes, more than %d", keep, full, size)
 	}
-	if got := seen(t, m, name(0)); got == "" {
+	if got := presenceSeen(t, m, name(0)); got == "" {
 		t.Errorf("the first of %d users is forgotten", keep)
 	}
 	login(keep, keep+more)
 	// The map may grow once more at the same number of users.
-	grown := heap() - before - full
+	grown := heapBytes() - before - full
 	t.Logf("%d more take %d bytes", more, grown)
 	if grown > 8<<20 {
 		t.Errorf("%d more users have taken %d bytes", more, grown)
 	}
-	if got := seen(t, m, name(more-1), name(more)); got != name(more) {
+	if got := presenceSeen(t, m, name(more-1), name(more)); got != name(more) {
 		t.Errorf("of the last user to be forgotten and the first not to be, last seen is known of %q", got)
 	}
 	runtime.KeepAlive(m)
@@ -174,26 +174,26 @@ func TestMemoryPresenceInventedNames(t *testing.T) {
 // TestMemoryPresenceCopiesNames sets names that are pieces of long strings.
 func TestMemoryPresenceCopiesNames(t *testing.T) {
 	const users, long = 100, 1 << 20
-	before := heap()
+	before := heapBytes()
 	m := heymanito.NewMemoryPresence()
 	for i := range users {
 		request := strconv.Itoa(i) + " s " + strings.Repeat("x", long)
 		user, socketID := request[:len(request)-long-3], request[len(request)-long-2:len(request)-long-1]
-		come(t, m, user, socketID)
+		presenceOn(t, m, user, socketID)
 		if i%2 == 0 {
-			come(t, m, user, request[len(request)-1:])
+			presenceOn(t, m, user, request[len(request)-1:])
 		}
 		if i%3 == 0 {
-			leave(t, m, user)
+			presenceOff(t, m, user)
 		}
 	}
-	if got := heap() - before; got > users*long/10 {
+	if got := heapBytes() - before; got > users*long/10 {
 		t.Errorf("%d users with short names take %d bytes", users, got)
 	}
 	runtime.KeepAlive(m)
 }
 
-func heap() int {
+func heapBytes() int {
 	runtime.GC()
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
@@ -203,10 +203,10 @@ func heap() int {
 func TestMemoryPresenceLastSeenIsNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := heymanito.NewMemoryPresence()
-		come(t, m, "ann", "a1")
+		presenceOn(t, m, "ann", "a1")
 		time.Sleep(90*time.Minute + 1_999*time.Microsecond)
 		want := time.Now().Truncate(time.Millisecond)
-		leave(t, m, "ann")
+		presenceOff(t, m, "ann")
 		time.Sleep(time.Hour)
 		ps, err := m.Online(t.Context(), []string{"ann"})
 		if err != nil {
@@ -256,7 +256,7 @@ func TestMemoryPresenceWatchInTheMidst(t *testing.T) {
 	for range 16 {
 		watches.Go(func() {
 			for range 8 {
-				ctx, cancel := context.WithCancel(t.Context())
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				next := make(map[string]int)
 				edges := 0
 				err := m.Watch(ctx, nil, func(e heymanito.Edge) {
@@ -303,12 +303,12 @@ func TestMemoryPresencePanickingEdge(t *testing.T) {
 			_ = m.Watch(ctx, nil, func(e heymanito.Edge) { panic(e.User) })
 		}()
 		synctest.Wait()
-		come(t, m, "ann", "s")
+		presenceOn(t, m, "ann", "s")
 		synctest.Wait()
 		if recovered != "ann" {
 			t.Errorf("recovered %v from Watch", recovered)
 		}
-		come(t, m, "bob", "s")
+		presenceOn(t, m, "bob", "s")
 		synctest.Wait()
 		if fmt.Sprint(got) != "[ann bob]" {
 			t.Errorf("the other watch got %v", got)
@@ -328,7 +328,7 @@ func BenchmarkMemoryPresenceSet(b *testing.B) {
 				wg.Go(func() { _ = m.Watch(ctx, func() { close(ready) }, func(heymanito.Edge) {}) })
 				<-ready
 			}
-			fill(b, m, 10_000)
+			presenceFill(b, m, 10_000)
 			b.ReportAllocs()
 			// One login: online and offline.
 			for b.Loop() {
@@ -345,8 +345,8 @@ func BenchmarkMemoryPresenceSetInventedNames(b *testing.B) {
 	m := heymanito.NewMemoryPresence()
 	for i := range 100_000 {
 		user := strconv.Itoa(-i)
-		come(b, m, user, "s")
-		leave(b, m, user)
+		presenceOn(b, m, user, "s")
+		presenceOff(b, m, user)
 	}
 	ctx, i := context.Background(), 0
 	b.ReportAllocs()
@@ -360,7 +360,7 @@ func BenchmarkMemoryPresenceSetInventedNames(b *testing.B) {
 
 func BenchmarkMemoryPresenceSnapshot(b *testing.B) {
 	m := heymanito.NewMemoryPresence()
-	fill(b, m, 10_000)
+	presenceFill(b, m, 10_000)
 	b.ReportAllocs()
 	for b.Loop() {
 		n := 0
@@ -375,7 +375,7 @@ func BenchmarkMemoryPresenceSnapshot(b *testing.B) {
 
 func BenchmarkMemoryPresenceOnline(b *testing.B) {
 	m := heymanito.NewMemoryPresence()
-	fill(b, m, 10_000)
+	presenceFill(b, m, 10_000)
 	var users []string
 	for i := range 100 {
 		users = append(users, strconv.Itoa(i*150)) // two thirds are online
@@ -388,8 +388,8 @@ func BenchmarkMemoryPresenceOnline(b *testing.B) {
 	}
 }
 
-func fill(b *testing.B, m heymanito.PresenceStore, users int) {
+func presenceFill(b *testing.B, m heymanito.PresenceStore, users int) {
 	for i := range users {
-		come(b, m, strconv.Itoa(i), "pVQ7Zr0mX3n-Kb1w"+strconv.Itoa(i))
+		presenceOn(b, m, strconv.Itoa(i), "pVQ7Zr0mX3n-Kb1w"+strconv.Itoa(i))
 	}
 }

@@ -171,8 +171,8 @@ func one(s heymanito.PresenceStore, user string) heymanito.Presence {
 }
 
 // waits is the patience with a store whose fault is that something does not
-// happen: the suite finds it only by waiting. For other faults it is zero, and
-// the suite has the patience of Run.
+// happen, so that the suite may find it only by waiting. For other faults it is
+// zero, and the suite has the patience of Run.
 const waits = time.Second
 
 // faults are things a store can do wrong, each with the check that finds it
@@ -506,7 +506,7 @@ var faults = []struct {
 			}
 		}
 	})},
-	{"a coming and a going that cancel out", "EdgesUnderChurn", presencetest.RuleEdges, 0, edges(func(edge func(heymanito.Edge)) func(heymanito.Edge) {
+	{"a coming and a going that cancel out", "EdgesUnderChurn", presencetest.RuleEdges, waits, edges(func(edge func(heymanito.Edge)) func(heymanito.Edge) {
 		held := map[string]heymanito.Edge{}
 		return func(e heymanito.Edge) {
 			came, waits := held[e.User]
@@ -523,7 +523,7 @@ var faults = []struct {
 			}
 		}
 	})},
-	{"edges decided outside the lock", "EdgesUnderChurn", presencetest.RuleEdges, 0, func(f *fault) {
+	{"edges decided outside the lock", "EdgesUnderChurn", presencetest.RuleEdges, waits, func(f *fault) {
 		// The change is right, but its edge goes out by a goroutine of its own.
 		out := make(chan heymanito.Edge, 10_000)
 		f.watch = func(ctx context.Context, ready func(), edge func(heymanito.Edge)) error {

@@ -183,6 +183,37 @@ func (r *rig) unknown(s rule, user string) error {
 	return nil
 }
 
+// userName is the name of user i of several.
+func userName(i int) string { return fmt.Sprintf("user %03d", i) }
+
+// many sets n users online, several at a time.
+func (r *rig) many(n int) error {
+	return parallel(8, func(worker int) error {
+		for i := worker; i < n; i += 8 {
+			if err := r.set(on(userName(i), "s")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// parallel calls f(0) … f(n-1) at once and waits for all.
+func parallel(n int, f func(worker int) error) error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func samePresence(got, want heymanito.Presence) error {
 	switch {
 	case got.User != want.User || got.Online != want.Online:
