@@ -2,6 +2,7 @@ package heymanito
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/heymanito/heymanito/internal/engineio"
@@ -66,20 +67,25 @@ func (s *Server) sendMessage(ctx context.Context, d *device, e *socketio.Event) 
 		return o.Raw(`,"ts":`).Bytes(appendMillis(nil, m.Time)).Raw(`}`).Frames()
 	}
 	out := Delivery{Status: deliveryOffline}
-	targets := s.registry.devices(to)
-	if to == from {
-		targets = others(targets, d)
-	}
-	if len(targets) > 0 {
-		var frames []*engineio.Frame
-		if !silent {
-			frames = encode("receiveMessage")
-		}
-		for _, t := range targets {
+	var frames []*engineio.Frame
+	var tried []*device
+	for more := true; more && out.Status != deliverySent; {
+		more = false
+		for _, t := range s.registry.devices(to) {
+			if t == d || slices.Contains(tried, t) {
+				continue
+			}
+			if frames == nil && !silent {
+				frames = encode("receiveMessage")
+			}
 			if silent || t.conn.Send(frames...) {
 				out.Status = deliverySent
 				out.Devices = append(out.Devices, t.Device)
 			}
+			// If none of them lives any more, a device that has connected
+			// meanwhile gets it: there may have been one at every moment.
+			tried = append(tried, t)
+			more = true
 		}
 	}
 	if to != from && !silent {

@@ -108,7 +108,12 @@ func needCount(option string, ns ...int) {
 // the server trusts the userId of the handshake, as the app does today:
 // anybody can be anybody. New warns of that once.
 func WithAuth(auth AuthFunc) Option {
-	return func(c *config) { c.auth = auth }
+	return func(c *config) {
+		if auth == nil {
+			badOption("WithAuth", "the function is nil: leave the option out to trust every userId")
+		}
+		c.auth = auth
+	}
 }
 
 // WithHooks sets the host's hooks. Given twice, the last one counts.
@@ -218,8 +223,8 @@ func WithOrigins(origins ...string) Option {
 				badOption("WithOrigins", `"*" would let any web page act for its visitor: list the origins, or say WithInsecureAnyOrigin`)
 			}
 			u, err := url.Parse(o)
-			if o != "null" && (err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "") {
-				badOption("WithOrigins", "%q is no origin: write scheme://host[:port], without a path", o)
+			if o != "null" && (err != nil || u.Host == "" || strings.Contains(u.Host, "*") || !strings.EqualFold(o, u.Scheme+"://"+u.Host)) {
+				badOption("WithOrigins", "%q is no origin: write scheme://host[:port], without a path and without wildcards", o)
 			}
 			c.origins[strings.ToLower(o)] = true
 		}
@@ -334,7 +339,8 @@ func WithMaxPayload(bytes int) Option {
 }
 
 // WithMaxQueue sets the bytes queued for a device that does not read before it
-// is cut off (default 4 MiB). It bounds what one such device costs.
+// is cut off (default 4 MiB). Every frame counts with what it takes in memory.
+// It bounds what one such device costs.
 func WithMaxQueue(bytes int) Option {
 	return func(c *config) {
 		needCount("WithMaxQueue", bytes)

@@ -67,11 +67,16 @@ func (f *Frame) Uncounted() *Frame {
 // Len returns the bytes the frame takes on a WebSocket.
 func (f *Frame) Len() int { return len(f.wire) }
 
+// frameOverhead is what a frame in a queue takes besides its bytes: the Frame,
+// its place in the queue, the allocator's rounding. Without it a client that
+// asks for small answers would get a queue many times its cap.
+const frameOverhead = 96
+
 func (f *Frame) cost() int {
 	if f.free {
-		return 0
+		return frameOverhead
 	}
-	return len(f.wire)
+	return len(f.wire) + frameOverhead
 }
 
 // packet makes a frame that is no message.

@@ -48,6 +48,9 @@ type Limits struct {
 	MaxPayload     int           // bytes of an event, its attachments included
 }
 
+// maxRefusals is how many namespaces a client may ask for that there are not.
+const maxRefusals = 16
+
 // goodbyeTimeout is how long a client that has disconnected may keep its
 // transport: stock clients close it themselves.
 const goodbyeTimeout = 10 * time.Second
@@ -77,6 +80,7 @@ type Conn struct {
 
 	// Only touched while the engine delivers, one packet at a time.
 	partial *partialEvent
+	refused int // namespaces
 }
 
 type phase uint8
@@ -254,7 +258,7 @@ func (c *Conn) first(p []byte, binary bool) {
 		return
 	}
 	if packet.namespace != "/" {
-		c.sock.Send(connectErrorFrame(packet.namespace, "Invalid namespace", nil))
+		c.refuse(packet.namespace)
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.sock.Context(), c.limits.ConnectTimeout)
@@ -273,6 +277,15 @@ func (c *Conn) first(p []byte, binary bool) {
 		defer cancel()
 		c.connect(ctx, auth)
 	})
+}
+
+// refuse says that there is no such namespace.
+func (c *Conn) refuse(namespace string) {
+	if c.refused++; c.refused > maxRefusals {
+		c.sock.Close(engineio.ProtocolError)
+		return
+	}
+	c.sock.Send(connectErrorFrame(namespace, "Invalid namespace", nil))
 }
 
 // connect asks the host, and then handles what was held meanwhile.
@@ -361,7 +374,7 @@ func (c *Conn) handle(p []byte, binary bool) {
 	packet, err := decodeControl(p)
 	switch {
 	case err == nil && packet.kind == parser.CONNECT && packet.namespace != "/":
-		c.sock.Send(connectErrorFrame(packet.namespace, "Invalid namespace", nil))
+		c.refuse(packet.namespace)
 	case err == nil && packet.kind == parser.DISCONNECT && packet.namespace == "/":
 		c.leave("client namespace disconnect", true)
 		c.sock.CloseAfter(goodbyeTimeout)

@@ -1,0 +1,46 @@
+package engineio
+
+// Polled reports whether a poll is pending.
+func (s *Socket) Polled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.poll != nil
+}
+
+// Posting reports whether a POST is being read or handled.
+func (s *Socket) Posting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.posting
+}
+
+// Probing reports whether a WebSocket asks to take over.
+func (s *Socket) Probing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probe != nil
+}
+
+// Queued returns the bytes that count against the queue.
+func (s *Socket) Queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued
+}
+
+// Sockets returns how many sockets the server knows.
+func (s *Server) Sockets() int { return len(s.all()) }
+
+// Opening returns how many sockets are not accepted yet, and from how many
+// addresses.
+func (s *Server) Opening() (sockets, addrs int) {
+	s.opening.mu.Lock()
+	defer s.opening.mu.Unlock()
+	return s.opening.total, len(s.opening.connections)
+}
+
+// AddrKey is what an address counts as.
+func AddrKey(addr string) string { return addrKey(addr) }
+
+// Tick is how late what is due may be.
+func (s *Server) Tick() int64 { return int64(s.beats.tick) }
