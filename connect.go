@@ -126,11 +126,9 @@ func (s *Server) welcome(ctx context.Context, d *device) *Error {
 		return asError(err, CodeUnavailable)
 	}
 	if s.cfg.hooks.Contacts != nil {
-		contacts, err := s.contacts(ctx, d.ChatPath)
-		if err != nil {
+		if err := s.roster.enter(ctx, d.ChatPath); err != nil {
 			return asError(err, CodeUnavailable)
 		}
-		s.roster.enter(d.ChatPath, contacts)
 		defer s.roster.entered(d.ChatPath)
 	}
 	d.conn.Value = d

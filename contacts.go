@@ -1,5 +1,7 @@
 package heymanito
 
+import "context"
+
 // Scoped presence, for hosts with the Contacts hook. There is one rule: y's
 // devices are told that x is online while x is, y has x as a contact, and x has
 // y. Whatever changes, circles.pair asks again.
@@ -10,6 +12,15 @@ type circles struct {
 	roster  *roster
 	of      map[string]*circle
 	knownBy map[string]map[string]*circle // chatPath → circles that have him as a contact
+	asking  map[string]*question
+}
+
+// question is the Contacts hook being asked about a user, perhaps several times
+// at once: who asked last has the answer that counts, whenever it comes.
+type question struct {
+	asked, answered int // numbers of calls of the hook
+	pending         int
+	contacts        []string // of the call number answered
 }
 
 // circle is one user's contacts, and what his devices were told of them.
@@ -22,17 +33,48 @@ type circle struct {
 }
 
 func (cs *circles) init(r *roster) {
-	cs.roster, cs.of, cs.knownBy = r, map[string]*circle{}, map[string]map[string]*circle{}
+	cs.roster, cs.of, cs.knownBy, cs.asking = r, map[string]*circle{}, map[string]map[string]*circle{}, map[string]*question{}
 }
 
-// enter sets the contacts of a user who connects, before anybody hears of it.
-// entered has to follow.
-func (r *roster) enter(user string, contacts []string) {
+// askContacts calls the Contacts hook about a user, and answer with what it has
+// said.
+func (r *roster) askContacts(ctx context.Context, user string, answer func(contacts []string)) error {
+	r.mu.Lock()
+	q := r.circles.asking[user]
+	if q == nil {
+		q = &question{}
+		r.circles.asking[user] = q
+	}
+	q.asked++
+	q.pending++
+	number := q.asked
+	r.mu.Unlock()
+
+	contacts, err := r.srv.contacts(ctx, user)
+
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.circles.need(user)
-	c.entering++
-	r.circles.set(c, contacts)
+	if q.pending--; q.pending == 0 {
+		delete(r.circles.asking, user)
+	}
+	if err != nil {
+		return err
+	}
+	if number > q.answered {
+		q.answered, q.contacts = number, contacts
+	}
+	answer(q.contacts)
+	return nil
+}
+
+// enter finds out the contacts of a user who connects, before anybody hears of
+// it. If it does, entered has to follow.
+func (r *roster) enter(ctx context.Context, user string) error {
+	return r.askContacts(ctx, user, func(contacts []string) {
+		c := r.circles.need(user)
+		c.entering++
+		r.circles.set(c, contacts)
+	})
 }
 
 func (r *roster) entered(user string) {
@@ -43,17 +85,17 @@ func (r *roster) entered(user string) {
 	r.circles.discard(c)
 }
 
-// setContacts replaces the contacts of a user, if they matter to anyone here.
-func (r *roster) setContacts(user string, contacts []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c := r.circles.of[user]
-	if _, online := r.online[user]; c == nil && !online {
-		return
-	}
-	c = r.circles.need(user)
-	r.circles.set(c, contacts)
-	r.circles.discard(c)
+// renewContacts finds out the contacts of a user anew, and tells whom the
+// difference concerns.
+func (r *roster) renewContacts(ctx context.Context, user string) error {
+	return r.askContacts(ctx, user, func(contacts []string) {
+		if _, online := r.online[user]; r.circles.of[user] == nil && !online {
+			return // nobody here is concerned
+		}
+		c := r.circles.need(user)
+		r.circles.set(c, contacts)
+		r.circles.discard(c)
+	})
 }
 
 // hasContact reports whether owner has other as a contact; loaded is false
@@ -121,12 +163,9 @@ func (cs *circles) fetch(x string) {
 		return
 	}
 	s.goRun(func() {
-		contacts, err := s.contacts(s.ctx, x)
-		if err != nil {
+		if err := cs.roster.renewContacts(s.ctx, x); err != nil {
 			s.log.Error("the Contacts hook failed: a user online elsewhere stays hidden", "user", x, "err", err)
-			return
 		}
-		cs.roster.setContacts(x, contacts)
 	})
 }
 

@@ -155,10 +155,5 @@ func (s *Server) ContactsChanged(ctx context.Context, user string) error {
 	if s.cfg.hooks.Contacts == nil {
 		return nil
 	}
-	contacts, err := s.contacts(ctx, user)
-	if err != nil {
-		return err
-	}
-	s.roster.setContacts(user, contacts)
-	return nil
+	return s.roster.renewContacts(ctx, user)
 }

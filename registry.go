@@ -42,6 +42,7 @@ type user struct {
 	devices []*device
 	last    string      // the socket id to list
 	grace   *time.Timer // runs while the last connection's end may be forgiven
+	forgive time.Time   // until when; a device that comes back but cannot be let in changes nothing
 	retry   *time.Timer // runs when the store did not take an end
 
 	// turn is held by whoever tells the store: one Set at a time, in order.
@@ -97,15 +98,29 @@ func (r *registry) join(ctx context.Context, d *device) error {
 		oldest.conn.Close(engineio.Replaced)
 	}
 	if err := r.settle(ctx, u); err != nil {
-		r.leave(d, true)
+		sh.mu.Lock()
+		rest := time.Until(u.forgive)
+		sh.mu.Unlock()
+		r.remove(d, rest)
 		return err
 	}
+	sh.mu.Lock()
+	u.forgive = time.Time{}
+	sh.mu.Unlock()
 	return nil
 }
 
 // leave removes a device. When it was the last, the user is offline at once
 // after a goodbye, else unless a device comes back within the grace.
 func (r *registry) leave(d *device, goodbye bool) {
+	grace := r.srv.cfg.grace
+	if goodbye {
+		grace = 0
+	}
+	r.remove(d, grace)
+}
+
+func (r *registry) remove(d *device, grace time.Duration) {
 	sh := r.shard(d.ChatPath)
 	sh.mu.Lock()
 	u := sh.users[d.ChatPath]
@@ -118,11 +133,14 @@ func (r *registry) leave(d *device, goodbye bool) {
 		return
 	}
 	u.devices = slices.Concat(u.devices[:i], u.devices[i+1:])
-	if n := len(u.devices); n > 0 {
+	u.forgive = time.Time{}
+	switch n := len(u.devices); {
+	case n > 0:
 		u.last = u.devices[n-1].SocketID
-	} else if !goodbye && r.srv.cfg.grace > 0 {
+	case grace > 0:
 		u.stopTimers()
-		u.grace = time.AfterFunc(r.srv.cfg.grace, func() { r.srv.goRun(func() { r.graceOver(u) }) })
+		u.forgive = time.Now().Add(grace)
+		u.grace = time.AfterFunc(grace, func() { r.srv.goRun(func() { r.graceOver(u) }) })
 	}
 	sh.mu.Unlock()
 	r.settleOrRetry(u)

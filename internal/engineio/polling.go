@@ -10,6 +10,10 @@ import (
 	"unicode/utf8"
 )
 
+// slowestLink is the bytes a second that an answer to a poll is given time for:
+// the HTTP server's connection does not tell how far it has got.
+const slowestLink = 16 << 10
+
 // poll is a GET that waits for something to answer.
 type poll struct {
 	ready chan struct{} // has room for the one signal that is needed
@@ -99,6 +103,12 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 		batch, s.queue = s.queue, nil
 	}
 	last := s.state == stateClosing && !moved
+	written, size := 0, 0
+	for _, f := range batch {
+		written += f.cost()
+		size += len(f.wire)
+	}
+	s.patience = s.srv.now() + int64(size)*int64(time.Second)/slowestLink
 	s.mu.Unlock()
 
 	if len(batch) == 0 {
@@ -111,10 +121,6 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		s.kill(TransportError)
 		return
-	}
-	written := 0
-	for _, f := range batch {
-		written += f.cost()
 	}
 	s.mu.Lock()
 	s.queued = max(s.queued-written, 0)

@@ -53,6 +53,7 @@ type Socket struct {
 	poll     *poll // the GET that waits
 	posting  bool  // a POST is being read or handled
 	pinged   int64 // when the last ping was queued
+	patience int64 // until when a big answer to a poll may be on its way
 	closeBy  int64
 	expires  int64 // when CloseAfter ends the session; 0: never
 	ctx      context.Context
@@ -175,14 +176,15 @@ func (s *Socket) SendVolatile(frames ...*Frame) bool {
 	return !late && s.Send(frames...)
 }
 
-// Close ends the session: nothing more is handled or queued, what is queued is
-// handed to the client, within Config.CloseTimeout.
-func (s *Socket) Close(r Reason) {
+// Close ends the session: nothing more is handled or queued, what is queued,
+// and last behind it, is handed to the client, within Config.CloseTimeout.
+func (s *Socket) Close(r Reason, last ...*Frame) {
 	s.mu.Lock()
 	if s.state != stateOpen {
 		s.mu.Unlock()
 		return
 	}
+	s.queue = append(s.queue, last...)
 	s.state = stateClosing
 	s.reason = r
 	s.closeBy = s.srv.now() + int64(s.srv.cfg.CloseTimeout)
@@ -367,7 +369,7 @@ func (s *Socket) beatAt(now int64) int64 {
 		s.alive() // what the client says waits for a slow hook: no fault of its own
 	}
 	silent := s.seen.Load() < s.pinged
-	dead := silent && now >= s.pinged+int64(cfg.PingTimeout)
+	dead := silent && now >= max(s.pinged+int64(cfg.PingTimeout), s.patience)
 	if !silent && now >= s.pinged+s.pingEvery() {
 		s.pinged = now
 		s.queue = append(s.queue, s.srv.ping)
@@ -397,7 +399,7 @@ func (s *Socket) nextBeat() int64 {
 	cfg := &s.srv.cfg
 	at := s.pinged + s.pingEvery()
 	if s.seen.Load() < s.pinged {
-		at = s.pinged + int64(cfg.PingTimeout)
+		at = max(s.pinged+int64(cfg.PingTimeout), s.patience)
 	}
 	if !s.accepted {
 		at = min(at, s.opened+int64(cfg.OpenTimeout))

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,9 +73,10 @@ type Conn struct {
 	corked     []*engineio.Frame // sent before Open
 	held       []heldPacket      // received before Connect has answered
 	heldEvents int
-	drained    chan struct{} // closed when held has been handled
-	let        bool          // Connect has let the client in: Closed is due
-	gone       bool          // the transport has closed, or the client said goodbye
+	kick       []*engineio.Frame // what Disconnect wants to be last, once it is open
+	drained    chan struct{}     // closed when held has been handled
+	let        bool              // Connect has let the client in: Closed is due
+	gone       bool              // the transport has closed, or the client said goodbye
 	goodbye    bool
 	reason     string
 
@@ -139,6 +141,9 @@ func (c *Conn) Open(first ...*engineio.Frame) bool {
 		return false
 	}
 	c.open.Store(true)
+	if c.kick != nil {
+		c.sock.Close(engineio.ForcedClose, c.kick...)
+	}
 	return true
 }
 
@@ -169,10 +174,17 @@ func (c *Conn) SendVolatile(frames ...*engineio.Frame) bool {
 func (c *Conn) Context() context.Context { return c.sock.Context() }
 
 // Disconnect ends the connection so that stock clients do not come back: last
-// goes out, then a DISCONNECT packet, then the transport closes.
+// goes out, then a DISCONNECT packet, then the transport closes. A client that
+// is being let in is let in first, or it would take the end for a failure.
 func (c *Conn) Disconnect(last ...*engineio.Frame) {
-	c.Send(append(last, disconnectFrame())...)
-	c.sock.Close(engineio.ForcedClose)
+	last = append(slices.Clip(last), disconnectFrame())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == phaseConnecting && !c.open.Load() {
+		c.kick = last
+		return
+	}
+	c.sock.Close(engineio.ForcedClose, last...)
 }
 
 // Close closes the transport, after which stock clients reconnect.
