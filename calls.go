@@ -34,7 +34,13 @@ type pair struct{ caller, callee string }
 // liveCall is a call and which device has answered it.
 type liveCall struct {
 	Call
-	answered string // the socket id of the device
+	answered Device
+}
+
+// answeredBy reports whether d is the device that has answered, or what it has
+// become after a reconnect.
+func (l *liveCall) answeredBy(d *device) bool {
+	return l.answered.SocketID == d.SocketID || d.DeviceID != "" && l.answered.DeviceID == d.DeviceID
 }
 
 func newCallBook(ring time.Duration) *callBook {
@@ -201,8 +207,13 @@ func (s *Server) ring(ctx context.Context, d *device, e *socketio.Event, c Call)
 	expires := append([]byte(`,"expiresAt":`), appendMillis(nil, c.Expires)...)
 	expires = append(expires, `,"expiresInMs":`...)
 	expires = strconv.AppendInt(expires, s.cfg.ringTimeout.Milliseconds(), 10)
+	fields := append([]byte(`,"callId":`), quote(c.ID)...)
+	fields = append(fields, `,"roomName":`...)
+	fields = append(fields, quote(c.Room)...)
+	fields = append(fields, expires...)
 	if !silent {
 		s.calls.add(c)
+		s.answer(d, e, fields, nil) // before the callee's answer can come
 		o := socketio.NewOutgoing("incomingCall", e, 256+len(c.Room)+len(c.Caller)+len(c.CallerInfo))
 		o.Raw(`,{"roomName":`).Bytes(quote(c.Room)).Raw(`,"callerId":`).Bytes(quote(c.Caller))
 		if c.CallerInfo != nil {
@@ -217,12 +228,7 @@ func (s *Server) ring(ctx context.Context, d *device, e *socketio.Event, c Call)
 			t.conn.Send(frames...)
 		}
 	}
-	fields := append([]byte(`,"callId":`), quote(c.ID)...)
-	fields = append(fields, `,"roomName":`...)
-	fields = append(fields, quote(c.Room)...)
-	fields = append(fields, expires...)
 	if !silent {
-		s.answer(d, e, fields, nil)
 		s.onCall(ctx, c)
 	}
 	return fields, nil
@@ -261,7 +267,7 @@ func (s *Server) acceptCall(ctx context.Context, d *device, e *socketio.Event) (
 	again := false
 	c, err := s.calls.move(pair{caller, d.ChatPath}, id, room, func(l *liveCall) *Error {
 		switch {
-		case l.State == CallAccepted && l.answered == d.SocketID:
+		case l.State == CallAccepted && l.answeredBy(d):
 			again = true
 			return nil
 		case l.State != CallRinging:
@@ -269,7 +275,7 @@ func (s *Server) acceptCall(ctx context.Context, d *device, e *socketio.Event) (
 		case now().After(l.Expires):
 			return Errorf(CodeConflict, "the call rings no more")
 		}
-		l.State, l.answered, l.Time = CallAccepted, d.SocketID, now()
+		l.State, l.answered, l.Time = CallAccepted, d.Device, now()
 		return nil
 	})
 	if err != nil {
@@ -347,7 +353,7 @@ func (s *Server) rejectCall(ctx context.Context, d *device, e *socketio.Event) (
 	ringing := false
 	c, err := s.calls.move(pair{caller, callee}, id, room, func(l *liveCall) *Error {
 		ringing = l.State == CallRinging
-		if l.State == CallRejected || l.State == CallAccepted && l.answered != d.SocketID {
+		if l.State == CallRejected || l.State == CallAccepted && !l.answeredBy(d) {
 			return Errorf(CodeConflict, "the call is not this device's to reject")
 		}
 		l.State, l.Time = CallRejected, now()

@@ -129,12 +129,7 @@ func (s *Server) known(ctx context.Context, from, to string) (bool, *Error) {
 	if err != nil {
 		return false, asError(err, CodeUnavailable)
 	}
-	for _, c := range contacts {
-		if c == from {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.Contains(contacts, from), nil
 }
 
 var receiptKeys = []string{"senderChatPath", "recipientChatPath", "upToId"}

@@ -1,6 +1,9 @@
 package heymanito
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Scoped presence, for hosts with the Contacts hook. There is one rule: y's
 // devices are told that x is online while x is, y has x as a contact, and x has
@@ -221,7 +224,7 @@ func (cs *circles) subscribe(d *device) bool {
 	if !d.conn.Open(onlineUsers(appendUser(body, d.ChatPath, d.SocketID))) {
 		return false
 	}
-	c.devices = append(c.devices[:len(c.devices):len(c.devices)], d)
+	c.devices = append(slices.Clip(c.devices), d)
 	return true
 }
 

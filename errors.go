@@ -72,8 +72,8 @@ func (e *Error) Retryable() bool {
 	return false
 }
 
-// ErrSilently, returned by [Hooks].Authorize or BeforeMessage, acks an event
-// as if it had been delivered and delivers it to nobody. It is how a host lets
+// ErrSilently returned by [Hooks].Authorize or BeforeMessage acks an event as if
+// it had been delivered and delivers it to nobody. It is how a host lets
 // one user block another without telling the blocked one.
 var ErrSilently = errors.New("heymanito: silently refused")
 
@@ -109,8 +109,7 @@ func (e *Error) message() string {
 // asError turns what a hook returned into an *Error; fallback is the code for
 // errors that carry none.
 func asError(err error, fallback Code) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Code: fallback, Err: err}

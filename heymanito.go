@@ -123,15 +123,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// goRun starts f on a goroutine that Shutdown waits for; false after it.
-func (s *Server) goRun(f func()) bool {
+// goRun starts f on a goroutine that Shutdown waits for. After Shutdown it does
+// nothing: whatever f was for, it is for a server that is gone.
+func (s *Server) goRun(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return false
+	if !s.closed {
+		s.running.Go(f)
 	}
-	s.running.Go(f)
-	return true
 }
 
 // Disconnect ends every connection of a user on this server and keeps stock

@@ -35,7 +35,9 @@ type Identity struct {
 	// ChatPath names the user: at most 256 bytes of UTF-8 without control
 	// characters. It must equal the handshake's userId.
 	ChatPath string
-	// Expires is when the identity ends; the zero time means never.
+	// Expires is when the identity ends; the zero time means never. A client
+	// cannot connect with one that has ended; a connection that stands is
+	// not ended by it.
 	Expires time.Time
 	// Claims is the host's own, handed to every hook in [Device].Claims.
 	Claims any

@@ -225,15 +225,6 @@ func (r *registry) settle(ctx context.Context, u *user) error {
 	}
 }
 
-// online reports whether user counts as online here: a device, or the grace.
-func (r *registry) online(path string) bool {
-	sh := r.shard(path)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	u := sh.users[path]
-	return u != nil && (len(u.devices) > 0 || u.grace != nil)
-}
-
 // stop ends the timers. The store is told nothing: the users come back to
 // another server, or its lease on them runs out.
 func (r *registry) stop() {

@@ -131,5 +131,5 @@ func ExampleKeyFunc() {
 	}
 	// Output:
 	// "ana" <nil>
-	// "" heymanito: unauthorized: the server has no key for this token: the key is unknown (kid) or has been retired
+	// "" heymanito: unauthorized: the server has no key for this token: the key is unknown (kid) or has been retired: no key has the kid "1999"
 }

@@ -135,9 +135,8 @@ func WithLeeway(d time.Duration) JWTOption {
 
 // InsecureAllowNoExpiry accepts tokens that have no exp. The default is to
 // refuse them, and with reason: such a token, once leaked, opens the chat
-// until the key is changed, and its connections never end by themselves
-// ([heymanito.Identity].Expires is the zero time). An exp that is there counts
-// as ever.
+// until the key is changed ([heymanito.Identity].Expires is the zero time). An
+// exp that is there counts as ever.
 func InsecureAllowNoExpiry() JWTOption {
 	return func(c *jwtConfig) { c.allowNoExpiry = true }
 }

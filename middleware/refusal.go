@@ -33,8 +33,7 @@ func misconfigured(cause error) error {
 
 // keyFailure is what becomes of an error of the host's key function.
 func keyFailure(ctx context.Context, err error) error {
-	var own *heymanito.Error
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*heymanito.Error](err); ok {
 		if own == nil {
 			return misconfigured(errors.New("the key function returned a nil *heymanito.Error as its error: return nil"))
 		}

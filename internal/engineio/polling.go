@@ -10,10 +10,6 @@ import (
 	"unicode/utf8"
 )
 
-// slowestLink is the bytes a second that an answer to a poll is given time for:
-// the HTTP server's connection does not tell how far it has got.
-const slowestLink = 16 << 10
-
 // poll is a GET that waits for something to answer.
 type poll struct {
 	ready chan struct{} // has room for the one signal that is needed
@@ -55,7 +51,7 @@ func (s *Server) servePollingHandshake(w http.ResponseWriter, r *http.Request) {
 
 // servePoll answers a GET with what is queued, or waits for it.
 func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
-	s.alive()
+	s.heard()
 	// The host's server may have deadlines that are shorter than a poll waits.
 	// Where they cannot be lifted the poll ends with them, and the session.
 	rc := http.NewResponseController(w)
@@ -103,13 +99,11 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 		batch, s.queue = s.queue, nil
 	}
 	last := s.state == stateClosing && !moved
-	written, size := 0, 0
+	s.mu.Unlock()
+	written := 0
 	for _, f := range batch {
 		written += f.cost()
-		size += len(f.wire)
 	}
-	s.patience = s.srv.now() + int64(size)*int64(time.Second)/slowestLink
-	s.mu.Unlock()
 
 	if len(batch) == 0 {
 		batch = []*Frame{packet("6")}
@@ -161,6 +155,7 @@ func (s *Socket) answer(w http.ResponseWriter, frames []*Frame) bool {
 			return false
 		}
 		body = body[m:]
+		s.wrote(m)
 		if time.Since(begin) > stalled {
 			s.alive()
 		}
@@ -178,7 +173,7 @@ func ignoreUnsupported(err error) error {
 
 // servePost takes a payload from the client.
 func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
-	s.alive()
+	s.heard()
 	s.mu.Lock()
 	limit := s.srv.cfg.MaxPayload
 	if !s.accepted {
@@ -264,7 +259,7 @@ func (s *Socket) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]
 		n, err := r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		if n > 0 {
-			s.alive()
+			s.heard()
 		}
 		if len(body) > limit {
 			return nil, errTooLarge

@@ -207,7 +207,7 @@ func (s *Server) enlist(sock *Socket) bool {
 	if s.draining {
 		return false
 	}
-	s.running.Add(1)
+	s.running.Add(2) // until its handler's OnClose has returned, and until it is closed
 	sh := s.shardOf(sock.id)
 	sh.mu.Lock()
 	sh.sockets[sock.id] = sock
@@ -269,7 +269,7 @@ func (s *Server) Shutdown(ctx context.Context, spread time.Duration) error {
 		pace := min(spread/time.Duration(len(socks)), closePace)
 		begin := time.Now()
 		for i, sock := range socks {
-			wait := begin.Add(time.Duration(i) * pace).Sub(time.Now())
+			wait := time.Until(begin.Add(time.Duration(i) * pace))
 			if wait > 0 && sleep(ctx, wait) != nil {
 				break
 			}

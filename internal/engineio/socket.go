@@ -37,6 +37,7 @@ type Socket struct {
 	inbound sync.Mutex
 	handles atomic.Bool  // a call of handler is under way
 	seen    atomic.Int64 // when the client last showed life
+	unheard atomic.Int64 // bytes written since the last byte was read
 
 	mu       sync.Mutex // guards the rest
 	state    state
@@ -53,7 +54,6 @@ type Socket struct {
 	poll     *poll // the GET that waits
 	posting  bool  // a POST is being read or handled
 	pinged   int64 // when the last ping was queued
-	patience int64 // until when a big answer to a poll may be on its way
 	closeBy  int64
 	expires  int64 // when CloseAfter ends the session; 0: never
 	ctx      context.Context
@@ -231,6 +231,7 @@ func (s *Socket) kill(r Reason) {
 	if was == stateOpen {
 		s.left()
 	}
+	s.srv.running.Done() // the other one since enlist
 }
 
 // left tells the handler, after whatever it is still handling.
@@ -245,7 +246,7 @@ func (s *Socket) left() {
 		s.inbound.Lock()
 		defer s.inbound.Unlock()
 		s.handler.OnClose(s.reason)
-		s.srv.running.Done() // the socket's own, since enlist
+		s.srv.running.Done() // one of the two since enlist
 	})
 }
 
@@ -284,12 +285,32 @@ func (s *Socket) binary(p []byte) {
 	}
 }
 
+// alive takes note of a sign of life; heard of one that was read.
 func (s *Socket) alive() { s.seen.Store(s.srv.now()) }
+
+func (s *Socket) heard() {
+	s.unheard.Store(0)
+	s.alive()
+}
+
+// wrote takes note of n bytes that went to the client, or only to what stands
+// between: the kernel's buffer, a proxy's.
+func (s *Socket) wrote(n int) { s.unheard.Add(int64(n)) }
+
+// slowestLink is the bytes a second that what was written is given time for,
+// before a client that says nothing counts as gone: its answer to a ping can
+// only come after what is on the way to it.
+const slowestLink = 16 << 10
+
+// deadAt is when a client that shows no life until then is gone. With mu.
+func (s *Socket) deadAt() int64 {
+	return s.pinged + int64(s.srv.cfg.PingTimeout) + s.unheard.Load()*int64(time.Second)/slowestLink
+}
 
 // receive counts bytes that came in; false when they are too many for a client
 // that is not accepted.
 func (s *Socket) receive(n int) bool {
-	s.alive()
+	s.heard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.accepted {
@@ -332,7 +353,10 @@ func (s *Socket) start() bool {
 		s.handler.OnClose(Draining)
 		return false
 	}
-	s.srv.beats.set(&s.beat, s.nextBeat())
+	s.mu.Lock()
+	at := s.nextBeat()
+	s.mu.Unlock()
+	s.srv.beats.set(&s.beat, at)
 	return true
 }
 
@@ -369,7 +393,7 @@ func (s *Socket) beatAt(now int64) int64 {
 		s.alive() // what the client says waits for a slow hook: no fault of its own
 	}
 	silent := s.seen.Load() < s.pinged
-	dead := silent && now >= max(s.pinged+int64(cfg.PingTimeout), s.patience)
+	dead := silent && now >= s.deadAt()
 	if !silent && now >= s.pinged+s.pingEvery() {
 		s.pinged = now
 		s.queue = append(s.queue, s.srv.ping)
@@ -399,7 +423,8 @@ func (s *Socket) nextBeat() int64 {
 	cfg := &s.srv.cfg
 	at := s.pinged + s.pingEvery()
 	if s.seen.Load() < s.pinged {
-		at = max(s.pinged+int64(cfg.PingTimeout), s.patience)
+		// The answer may come at any time, and then the next ping is due.
+		at = min(max(at, s.srv.now()+s.pingEvery()/4), s.deadAt())
 	}
 	if !s.accepted {
 		at = min(at, s.opened+int64(cfg.OpenTimeout))
@@ -429,9 +454,9 @@ func (s *Socket) Go(f func()) { s.srv.goRun(f) }
 // CloseAfter closes the session after d, if the client has not done it by
 // then.
 func (s *Socket) CloseAfter(d time.Duration) {
-	at := s.srv.now() + int64(d)
 	s.mu.Lock()
-	s.expires = at
+	s.expires = s.srv.now() + int64(d)
+	at := s.nextBeat()
 	s.mu.Unlock()
 	s.srv.beats.set(&s.beat, at)
 }

@@ -173,7 +173,7 @@ func (s *Server) probeWebSocket(c *wsConn, answer, early []byte) {
 		sock.probeBy = s.now() + int64(s.cfg.UpgradeTimeout)
 		s.goRun(func() { c.read(early) })
 	}
-	at := sock.probeBy
+	at := sock.nextBeat()
 	sock.mu.Unlock()
 	if !ok {
 		c.bye(closePolicy, "this session has its WebSocket")
@@ -415,6 +415,7 @@ func (c *wsConn) write(b []byte) bool {
 		}
 		n, err := c.nc.Write(b[:min(len(b), writePiece)])
 		b = b[n:]
+		c.sock.wrote(n)
 		if n > 0 && time.Since(begin) > stalled {
 			c.sock.alive() // it waited for room, and the client has made some
 		}

@@ -312,8 +312,7 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 		}
 		c.corked, c.held, c.heldEvents = nil, nil, 0
 		c.mu.Unlock()
-		var refusal *Refusal
-		if errors.As(err, &refusal) {
+		if refusal, ok := errors.AsType[*Refusal](err); ok {
 			c.sock.Send(connectErrorFrame("/", refusal.Message, refusal.Data))
 		} else {
 			c.sock.Close(engineio.Unavailable)

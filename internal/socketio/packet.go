@@ -19,9 +19,11 @@ const (
 )
 
 const (
-	// maxAttachments bounds what one event may announce; the frames of an
-	// event that announces more are dropped, and it is answered "invalid".
-	maxAttachments = 256
+	// maxAttachments is what one event may announce: stock clients' parsers
+	// take no more (socket.io-parser 4.2.6 on) and give up their connection
+	// over one that has. The frames of an event that announces more are
+	// dropped, and it is answered "invalid".
+	maxAttachments = 10
 	// maxIDDigits is the longest ack id: any number a JavaScript client counts
 	// to, and any uint64.
 	maxIDDigits = 20
