@@ -44,3 +44,10 @@ func AddrKey(addr string) string { return addrKey(addr) }
 
 // Tick is how late what is due may be.
 func (s *Server) Tick() int64 { return int64(s.beats.tick) }
+
+// Started reports whether a socket that Open was told of is at work, or was.
+func (s *Socket) Started() bool {
+	s.srv.beats.mu.Lock()
+	defer s.srv.beats.mu.Unlock()
+	return s.beat.in || s.srv.beats.done
+}

@@ -113,7 +113,7 @@ func TestHeartbeatPingsComeOnTime(t *testing.T) {
 func TestHeartbeatSilentClientIsClosed(t *testing.T) {
 	for _, h := range heartbeats {
 		for _, transport := range []string{engineio.WebSocket, engineio.Polling} {
-			for _, later := range []time.Duration{0, h.interval / 3, h.interval - time.Millisecond} {
+			for _, later := range []time.Duration{0, h.interval / 3, h.interval * 9 / 10} {
 				t.Run(fmt.Sprintf("%v/%s/its last word %v after a pong", h, transport, later), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) { silentClient(t, h, transport, later) })
 				})
@@ -150,11 +150,11 @@ func silentClient(t *testing.T, h times, transport string, later time.Duration) 
 		<-word
 		sawPing = func() time.Time {
 			<-p.done
-			if l := p.all(); len(l) == 4 {
-				return l[3]
+			l := p.all()
+			if len(l) != 4 {
+				t.Errorf("pings at %v", l)
 			}
-			t.Fatalf("pings at %v", p.all())
-			return time.Time{}
+			return l[len(l)-1]
 		}
 	} else {
 		var c *wiretest.Poll
@@ -318,15 +318,18 @@ func TestHeartbeatSlowLink(t *testing.T) {
 		name  string
 		piece int // read at a time
 		every time.Duration
+		write time.Duration // write timeout
 		lives bool
 	}{
-		{"8 KB a second", 8 << 10, time.Second, true},
-		{"1 KB a second: no write gets through before its deadline", 1 << 10, time.Second, true},
-		{"stops", 0, time.Second, false},
+		// What the connection holds, 256 KB, is through within the ping timeout.
+		{"16 KB a second", 16 << 10, time.Second, 10 * time.Second, true},
+		{"no write gets through before its deadline", 4 << 10, 250 * time.Millisecond, 900 * time.Millisecond, true},
+		{"stops", 0, time.Second, 10 * time.Second, false},
+		{"stops, and writes may take long", 0, time.Second, time.Hour, false},
 	} {
 		t.Run(link.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := bubbleBed(t)
+				b := bubbleBed(t, func(c *engineio.Config) { c.WriteTimeout = link.write })
 				defer b.finish()
 				ws, s := b.openWS()
 				s.Send(engineio.Text([]byte(big)))
@@ -335,11 +338,15 @@ func TestHeartbeatSlowLink(t *testing.T) {
 					if r := s.end(time.Minute); r != engineio.TransportError && r != engineio.PingTimeout {
 						t.Errorf("ended with %q", r)
 					}
-					if took := time.Since(begin); took > b.cfg.PingInterval+b.cfg.PingTimeout {
+					// What the connection holds is given its time, at 16 KB a second.
+					if took := time.Since(begin); took > b.cfg.PingInterval+b.cfg.PingTimeout+16*time.Second {
 						t.Errorf("noticed after %v", took)
 					}
 					ws.Close()
 					return
+				}
+				if err := ws.Net.SetReadDeadline(time.Time{}); err != nil {
+					t.Fatal(err)
 				}
 				buf := make([]byte, link.piece)
 				for left := len(big); left > 0; {
@@ -355,12 +362,6 @@ func TestHeartbeatSlowLink(t *testing.T) {
 			})
 		})
 	}
-}
-
-func (s *session) reasonNow() engineio.Reason {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.reason
 }
 
 // While the handler is at work the client cannot be heard. That is not its
@@ -640,10 +641,13 @@ func TestCloseAfter(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := bubbleBed(t)
 				defer b.finish()
+				b.handle = func(s *session, _ string) { s.CloseAfter(d) }
 				ws, s := b.openWS()
+				if err := ws.Send("4end later"); err != nil {
+					t.Fatal(err)
+				}
 				begin := time.Now()
 				p := watch(ws, func(int) { _ = ws.Send("3") })
-				s.CloseAfter(d)
 				<-s.closed
 				if r, took := s.end(0), time.Since(begin); r != engineio.ForcedClose || took < d || took > d+time.Duration(b.Tick())+time.Millisecond {
 					t.Errorf("ended with %q after %v", r, took)
@@ -659,6 +663,26 @@ func TestCloseAfter(t *testing.T) {
 				ws.Close()
 			})
 		})
+	}
+}
+
+// A socket may be used from anywhere as soon as Open has got it.
+func TestSocketIsReadyInOpen(t *testing.T) {
+	b := newBed(t, func(c *engineio.Config) {
+		c.Open = func(s *engineio.Socket) engineio.Handler {
+			go func() {
+				s.Accept()
+				s.CloseAfter(time.Hour)
+				s.Send(engineio.Text([]byte("at once")))
+			}()
+			return nil
+		}
+	})
+	for range 20 {
+		c, _ := b.openPoll()
+		expectGet(t, c, 200, "4at once")
+		ws, _ := b.openWS()
+		expectText(t, ws, "4at once")
 	}
 }
 
@@ -732,7 +756,7 @@ func TestWriteDeadlineRestartsOnProgress(t *testing.T) {
 			if err != nil {
 				t.Fatalf("after %d bytes and %v: %v, %q", n, time.Since(begin), err, s.reasonNow())
 			}
-			time.Sleep(b.cfg.WriteTimeout * 9 / 10)
+			time.Sleep(b.cfg.WriteTimeout / 8) // what the connection buffers takes less than the ping timeout
 		}
 		_ = resp.Body.Close()
 		s.expectOpen()

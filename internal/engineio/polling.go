@@ -36,7 +36,6 @@ func (s *Server) servePollingHandshake(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !sock.start() {
-		s.opening.release(sock.capKey)
 		Refuse(w, http.StatusServiceUnavailable, codeBadRequest, "draining: the server shuts down", time.Second)
 		return
 	}
@@ -174,6 +173,9 @@ func ignoreUnsupported(err error) error {
 // servePost takes a payload from the client.
 func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 	s.heard()
+	// Whoever is refused may still be sending: net/http would read on for a
+	// while before it answers, unless the connection is not to be used again.
+	w.Header().Set("Connection", "close")
 	s.mu.Lock()
 	limit := s.srv.cfg.MaxPayload
 	if !s.accepted {
@@ -234,6 +236,7 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	h := w.Header()
+	h.Del("Connection")
 	h.Set("Content-Type", "text/html") // as the reference: text/plain makes some browsers download it
 	h.Set("Content-Length", "2")
 	h.Set("Cache-Control", "no-store")
@@ -249,7 +252,6 @@ func (s *Socket) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]
 		return nil, errTooLarge
 	}
 	rc := http.NewResponseController(w)
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // for the next request
 	body := make([]byte, 0, max(512, min(int(r.ContentLength)+1, readBuffer)))
 	for {
 		if len(body) == cap(body) {
@@ -265,6 +267,7 @@ func (s *Socket) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]
 			return nil, errTooLarge
 		}
 		if errors.Is(err, io.EOF) {
+			_ = rc.SetReadDeadline(time.Time{}) // for the next request
 			return body, nil
 		}
 		if err != nil {

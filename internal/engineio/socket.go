@@ -184,6 +184,11 @@ func (s *Socket) Close(r Reason, last ...*Frame) {
 		s.mu.Unlock()
 		return
 	}
+	if s.ws == nil && s.poll == nil && r == ProtocolError { // its next poll is answered 400
+		s.mu.Unlock()
+		s.kill(r)
+		return
+	}
 	s.queue = append(s.queue, last...)
 	s.state = stateClosing
 	s.reason = r
@@ -250,6 +255,19 @@ func (s *Socket) left() {
 	})
 }
 
+// stillborn ends a socket that the server has not taken up.
+func (s *Socket) stillborn() {
+	s.mu.Lock()
+	s.state, s.reason = stateClosed, Draining
+	cancel := s.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	s.Accept() // gives its place back
+	s.handler.OnClose(Draining)
+}
+
 // enter begins a call of the handler, in turn; not once the socket is closing.
 // leave ends it.
 func (s *Socket) enter() bool {
@@ -273,15 +291,15 @@ func (s *Socket) leave() {
 
 func (s *Socket) text(p []byte) {
 	if s.enter() {
+		defer s.leave() // net/http goes on after a panic
 		s.handler.OnText(p)
-		s.leave()
 	}
 }
 
 func (s *Socket) binary(p []byte) {
 	if s.enter() {
+		defer s.leave()
 		s.handler.OnBinary(p)
-		s.leave()
 	}
 }
 
@@ -302,9 +320,11 @@ func (s *Socket) wrote(n int) { s.unheard.Add(int64(n)) }
 // only come after what is on the way to it.
 const slowestLink = 16 << 10
 
-// deadAt is when a client that shows no life until then is gone. With mu.
+// deadAt is when a client that shows no life until then is gone. The first
+// second's worth of bytes is within the timeout. With mu.
 func (s *Socket) deadAt() int64 {
-	return s.pinged + int64(s.srv.cfg.PingTimeout) + s.unheard.Load()*int64(time.Second)/slowestLink
+	ahead := max(s.unheard.Load()-slowestLink, 0)
+	return s.pinged + int64(s.srv.cfg.PingTimeout) + ahead*int64(time.Second)/slowestLink
 }
 
 // receive counts bytes that came in; false when they are too many for a client
@@ -350,7 +370,7 @@ func (s *Socket) start() bool {
 	s.alive()
 	s.handler = s.srv.cfg.Open(s)
 	if !s.srv.enlist(s) {
-		s.handler.OnClose(Draining)
+		s.stillborn()
 		return false
 	}
 	s.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -153,7 +154,6 @@ func (s *Server) openWebSocket(c *wsConn, answer, early []byte) {
 	}
 	sock.ws = c
 	if !sock.start() {
-		s.opening.release(sock.capKey)
 		c.bye(closeRestart, Draining.String())
 		_ = c.nc.Close() // nobody is interested in how
 		return
@@ -186,11 +186,24 @@ func (s *Server) probeWebSocket(c *wsConn, answer, early []byte) {
 // read takes what the client sends until the connection ends.
 func (c *wsConn) read(early []byte) {
 	s := c.sock
+	defer func() {
+		// A mistake of ours must cost no more than the one who has found it.
+		if r := recover(); r != nil {
+			s.srv.cfg.Log.Error("panic while reading from a client", "panic", r, "stack", string(debug.Stack()))
+			c.abort()
+			s.kill(TransportError)
+		}
+	}()
 	cfg := &s.srv.cfg
 	parser := wsParser{max: cfg.MaxPayload, skip: cfg.MaxReadPast}
 	buf := make([]byte, max(readBuffer, len(early)))
 	n := copy(buf, early)
-	err := c.parse(&parser, buf, &n)
+	var err error
+	if n > 0 && !s.receive(n) {
+		err = &closeError{OpenLimit, OpenLimit.String()}
+	} else {
+		err = c.parse(&parser, buf, &n)
+	}
 	for err == nil {
 		if n == len(buf) { // a message that is bigger: grow with what has come
 			buf = append(buf, make([]byte, len(buf))...)
@@ -340,8 +353,8 @@ func (c *wsConn) tooLarge(head []byte, size int) error {
 		head = head[1:]
 	}
 	if c.sock.enter() {
+		defer c.sock.leave()
 		c.sock.handler.OnTooLarge(head, size)
-		c.sock.leave()
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -32,6 +33,15 @@ func (e Event) String() string {
 	return e.Name + "(" + strings.Join(parts, ", ") + ")"
 }
 
+// Unquote decodes a JSON string; "" if it is none.
+func Unquote(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
+
 // Client is a Socket.IO client on one WebSocket. It answers pings and keeps
 // every event until somebody asks for it.
 type Client struct {
@@ -53,8 +63,30 @@ type Client struct {
 type Option func(*options)
 
 type options struct {
-	auth  string
-	query url.Values
+	auth    string
+	query   url.Values
+	headers []string
+	dial    func() (net.Conn, error) // nil: TCP
+}
+
+// ws opens the WebSocket.
+func (o *options) ws(base string) (*WS, error) {
+	if o.dial == nil {
+		return DialWS(base, o.query.Encode(), o.headers...)
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := o.dial()
+	if err != nil {
+		return nil, err
+	}
+	ws, err := HandshakeWS(nc, u.Host, o.query.Encode(), o.headers...)
+	if err != nil {
+		_ = nc.Close()
+	}
+	return ws, err
 }
 
 // Auth sets the auth payload of the CONNECT packet, a JSON object.
@@ -89,14 +121,16 @@ func TryConnect(t testing.TB, base, user string, opts ...Option) (*Client, error
 	for _, f := range opts {
 		f(&o)
 	}
-	ws, err := DialWS(base, o.query.Encode())
+	ws, err := o.ws(base)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := ws.Text(); err != nil { // the open packet
+		ws.Close()
 		return nil, err
 	}
 	if err := ws.Send("40" + o.auth); err != nil {
+		ws.Close()
 		return nil, err
 	}
 	for {
@@ -113,6 +147,7 @@ func TryConnect(t testing.TB, base, user string, opts ...Option) (*Client, error
 		case strings.HasPrefix(p, "40"):
 			var a struct{ SID string }
 			if err := json.Unmarshal([]byte(p[2:]), &a); err != nil {
+				ws.Close()
 				return nil, err
 			}
 			c := &Client{t: t, User: user, SID: a.SID, WS: ws, more: make(chan struct{})}
@@ -121,9 +156,11 @@ func TryConnect(t testing.TB, base, user string, opts ...Option) (*Client, error
 			t.Cleanup(func() { ws.Close(); <-done })
 			return c, nil
 		default:
+			ws.Close()
 			return nil, fmt.Errorf("%q before the answer to CONNECT", p)
 		}
 		if err != nil {
+			ws.Close()
 			return nil, err
 		}
 	}
