@@ -77,8 +77,9 @@ func (b *callBook) forget(l *liveCall) { // with mu
 }
 
 // move finds the call between two users (by its id, else the newest of its
-// room, else the newest) and lets step change it, as one step.
-func (b *callBook) move(p pair, id, room string, step func(*liveCall) *Error) (Call, *Error) {
+// room, else the newest) and lets step change it, as one step; a silent one
+// only seems to.
+func (b *callBook) move(p pair, id, room string, silent bool, step func(*liveCall) *Error) (Call, *Error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var found *liveCall
@@ -94,6 +95,10 @@ func (b *callBook) move(p pair, id, room string, step func(*liveCall) *Error) (C
 	}
 	if found == nil {
 		return Call{}, Errorf(CodeNotFound, "there is no such call to this user")
+	}
+	if silent {
+		seeming := *found
+		found = &seeming
 	}
 	if err := step(found); err != nil {
 		return Call{}, err
@@ -150,11 +155,17 @@ func (s *Server) initiateCall(ctx context.Context, d *device, e *socketio.Event)
 	if callee == caller {
 		return nil, Errorf(CodeInvalid, "a call to oneself")
 	}
+	reason := rejectFailed // also when a hook panics
+	defer func() {
+		if reason != "" {
+			d.conn.Send(rejected(callee, "", reason)...)
+		}
+	}()
 	fields, err := s.ring(ctx, d, e, Call{
 		ID: randomName(""), Room: room, Caller: caller, Callee: callee, CallerInfo: info, Media: media, State: CallRinging,
 	})
-	if err != nil {
-		d.conn.Send(rejected(callee, "", rejectReason(err.Code))...)
+	if reason = ""; err != nil {
+		reason = rejectReason(err.Code)
 	}
 	return fields, err
 }
@@ -201,7 +212,7 @@ func (s *Server) ring(ctx context.Context, d *device, e *socketio.Event, c Call)
 		return nil, err
 	}
 	targets := s.registry.devices(c.Callee)
-	if len(targets) == 0 && known && !silent {
+	if len(targets) == 0 && known {
 		return nil, Errorf(CodeOffline, "the callee has no device connected")
 	}
 	expires := append([]byte(`,"expiresAt":`), appendMillis(nil, c.Expires)...)
@@ -261,11 +272,11 @@ func (s *Server) acceptCall(ctx context.Context, d *device, e *socketio.Event) (
 		return nil, err
 	}
 	silent, err := s.authorize(ctx, Action{Event: "acceptCall", From: d.ChatPath, To: caller})
-	if err != nil || silent {
+	if err != nil {
 		return nil, err
 	}
 	again := false
-	c, err := s.calls.move(pair{caller, d.ChatPath}, id, room, func(l *liveCall) *Error {
+	c, err := s.calls.move(pair{caller, d.ChatPath}, id, room, silent, func(l *liveCall) *Error {
 		switch {
 		case l.State == CallAccepted && l.answeredBy(d):
 			again = true
@@ -286,6 +297,9 @@ func (s *Server) acceptCall(ctx context.Context, d *device, e *socketio.Event) (
 	fields = append(fields, quote(c.Room)...)
 	if again {
 		return append(fields, `,"duplicate":true`...), nil
+	}
+	if silent {
+		return fields, nil
 	}
 	frames := socketio.NewOutgoing("callAccepted", nil, 96+len(c.Room)).
 		Raw(`,{"roomName":`).Bytes(quote(c.Room)).Raw(`,"callId":`).Bytes(quote(c.ID)).
@@ -347,11 +361,11 @@ func (s *Server) rejectCall(ctx context.Context, d *device, e *socketio.Event) (
 		return nil, err
 	}
 	silent, err := s.authorize(ctx, Action{Event: "rejectCall", From: callee, To: caller})
-	if err != nil || silent {
+	if err != nil {
 		return nil, err
 	}
 	ringing := false
-	c, err := s.calls.move(pair{caller, callee}, id, room, func(l *liveCall) *Error {
+	c, err := s.calls.move(pair{caller, callee}, id, room, silent, func(l *liveCall) *Error {
 		ringing = l.State == CallRinging
 		if l.State == CallRejected || l.State == CallAccepted && !l.answeredBy(d) {
 			return Errorf(CodeConflict, "the call is not this device's to reject")
@@ -362,6 +376,10 @@ func (s *Server) rejectCall(ctx context.Context, d *device, e *socketio.Event) (
 	if err != nil {
 		return nil, err
 	}
+	fields := append([]byte(`,"callId":`), quote(c.ID)...)
+	if silent {
+		return fields, nil
+	}
 	frames := rejected(callee, c.ID, reason)
 	for _, t := range s.registry.devices(caller) {
 		t.conn.Send(frames...)
@@ -369,7 +387,6 @@ func (s *Server) rejectCall(ctx context.Context, d *device, e *socketio.Event) (
 	if ringing {
 		s.stopRinging(d, c.ID, "rejected_elsewhere")
 	}
-	fields := append([]byte(`,"callId":`), quote(c.ID)...)
 	s.answer(d, e, fields, nil)
 	s.onCall(ctx, c)
 	return fields, nil

@@ -101,7 +101,7 @@ func (s *Server) sendMessage(ctx context.Context, d *device, e *socketio.Event) 
 		out.Status = deliveryQueued
 	}
 	if !silent && !delivered && s.cfg.hooks.OnUndelivered != nil {
-		s.hook("OnUndelivered", func() { s.cfg.hooks.OnUndelivered(ctx, m) })
+		s.cfg.hooks.OnUndelivered(ctx, m) // if it panics nobody has the message: the ack has to say so
 	}
 	fields := append([]byte(`,"id":`), id...)
 	fields = append(fields, `,"ts":`...)

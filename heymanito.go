@@ -113,6 +113,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // http.Server.Shutdown does not wait for WebSockets: call this one before it,
 // or from http.Server.RegisterOnShutdown.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer context.AfterFunc(ctx, s.cancel)() // a hook that hangs is told
 	err := s.engine.Shutdown(ctx, s.cfg.drain)
 	s.mu.Lock()
 	s.closed = true
@@ -151,6 +152,9 @@ func (s *Server) Disconnect(user, code string) int {
 // [Hooks].Contacts again; whoever is concerned is told at once. It does nothing
 // without that hook.
 func (s *Server) ContactsChanged(ctx context.Context, user string) error {
+	if s.ctx.Err() != nil {
+		return ErrClosed
+	}
 	if s.cfg.hooks.Contacts == nil {
 		return nil
 	}

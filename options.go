@@ -226,7 +226,7 @@ func WithOrigins(origins ...string) Option {
 			if o != "null" && (err != nil || u.Host == "" || strings.Contains(u.Host, "*") || !strings.EqualFold(o, u.Scheme+"://"+u.Host)) {
 				badOption("WithOrigins", "%q is no origin: write scheme://host[:port], without a path and without wildcards", o)
 			}
-			c.origins[strings.ToLower(o)] = true
+			c.origins[canonicalOrigin(o)] = true
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (s *Server) checkOrigin(w http.ResponseWriter, r *http.Request) bool {
 }
 
 func (s *Server) allowedOrigin(origin string, r *http.Request) bool {
-	if s.cfg.anyOrigin || s.cfg.origins[strings.ToLower(origin)] {
+	if s.cfg.anyOrigin || s.cfg.origins[canonicalOrigin(origin)] {
 		return true
 	}
 	u, err := url.Parse(origin)
@@ -55,6 +55,17 @@ func (s *Server) allowedOrigin(origin string, r *http.Request) bool {
 		return false
 	}
 	return sameHost(u.Host, r.Host, u.Scheme)
+}
+
+// canonicalOrigin is an origin in lower case, without the scheme's own port.
+func canonicalOrigin(o string) string {
+	o = strings.ToLower(o)
+	for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} {
+		if strings.HasPrefix(o, scheme) {
+			o = strings.TrimSuffix(o, port)
+		}
+	}
+	return o
 }
 
 // sameHost compares hosts with their ports; the scheme's own port may be left

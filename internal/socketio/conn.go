@@ -228,7 +228,7 @@ func (c *Conn) receive(p []byte, binary bool) {
 func (c *Conn) settled() phase {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.phase == phaseDraining {
+	for c.phase == phaseDraining || c.phase == phaseConnecting && c.open.Load() {
 		drained := c.drained
 		c.mu.Unlock()
 		<-drained
@@ -240,7 +240,7 @@ func (c *Conn) settled() phase {
 // hold keeps a packet until Connect has answered. The engine bounds the bytes.
 func (c *Conn) hold(p []byte, binary bool) {
 	c.mu.Lock()
-	if c.phase != phaseConnecting { // it has just answered
+	if c.phase != phaseConnecting || c.open.Load() { // it has just answered
 		c.mu.Unlock()
 		c.receive(p, binary)
 		return
@@ -322,7 +322,7 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 	}
 	c.let = true
 	c.phase = phaseDraining
-	for !c.gone && len(c.held) > 0 {
+	for !c.goodbye && len(c.held) > 0 { // also if the transport has closed behind it
 		p := c.held[0]
 		c.held = c.held[1:]
 		c.mu.Unlock()
@@ -348,6 +348,9 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 func (c *Conn) leave(reason string, goodbye bool) {
 	c.mu.Lock()
 	if c.gone {
+		if goodbye && c.phase == phaseDraining { // it was said before the transport closed
+			c.goodbye, c.reason = true, reason
+		}
 		c.mu.Unlock()
 		return
 	}

@@ -1,0 +1,85 @@
+# make setup   what the tests need besides Go and Node
+# make run     the example, on http://127.0.0.1:8080
+# make test    everything that has to pass, see .ci/run
+# make bench, make fuzz, make fmt
+
+GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOFUMPT       := go run mvdan.cc/gofumpt@v0.12.0
+GOTESTSUM     := go run gotest.tools/gotestsum@v1.13.0
+BENCHSTAT     := go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+FUZZTIME  ?= 1m
+BENCH     ?= .
+COUNT     ?= 6
+
+BUILD     := $(CURDIR)/.build
+# chromium-browser and google-chrome are the same thing under other names.
+CHROMIUM  ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
+MODULES   := $(sort $(dir $(shell find . -name node_modules -prune -o -name testdata -prune -o -name go.mod -print)))
+GOFILES    = $(shell find . -name node_modules -prune -o -name testdata -prune -o -name '*.go' -print)
+JSTESTS    = $(filter-out browser.test.mjs,$(notdir $(wildcard e2e/*.test.mjs)))
+BROWSER    = $(notdir $(wildcard e2e/browser.test.mjs))
+
+each-module = @set -e; for m in $(MODULES); do echo "-- $$m"; (cd $$m && $(1)); done
+
+.PHONY: setup setup-example setup-e2e setup-chromium run test
+setup: setup-example setup-e2e setup-chromium
+setup-example: example/node_modules/.package-lock.json
+setup-e2e: e2e/node_modules/.package-lock.json
+setup-chromium:
+	@.ci/chromium
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --no-fund --no-audit
+	@touch $@
+
+run: setup-example
+	go run ./example
+
+test:
+	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race build-example e2e browser fuzz-short
+
+.PHONY: fmt fmt-check vet lint cross race build-example e2e browser
+fmt:
+	@$(GOFUMPT) -w $(GOFILES)
+
+fmt-check:
+	@left=$$($(GOFUMPT) -l $(GOFILES)); if [ -n "$$left" ]; then echo "not formatted, make fmt does it:"; echo "$$left"; exit 1; fi
+
+vet:
+	$(call each-module,go vet ./...)
+
+lint:
+	$(call each-module,$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...)
+
+cross:
+	$(call each-module,GOOS=windows go vet ./... && GOOS=darwin go vet ./...)
+
+race:
+	$(call each-module,$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m ./...)
+
+build-example:
+	go build -race -o $(BUILD)/example ./example
+
+e2e: setup-e2e build-example
+	cd e2e && EXAMPLE_BIN=$(BUILD)/example node --test --test-reporter=spec --test-concurrency=3 $(JSTESTS)
+
+browser: setup-example setup-e2e build-example
+	@if [ -z "$(BROWSER)" ]; then echo "there are no browser tests"; exit 0; fi; \
+	cd e2e && EXAMPLE_BIN=$(BUILD)/example CHROMIUM=$(CHROMIUM) node --test --test-reporter=spec $(BROWSER)
+
+.PHONY: fuzz fuzz-short bench bench-compare
+fuzz:
+	$(call each-module,$(CURDIR)/.ci/fuzz $(FUZZTIME))
+
+fuzz-short:
+	$(call each-module,$(CURDIR)/.ci/fuzz 5s)
+
+# Twice, with a change in between: make bench; git stash; make bench OUT=old.txt; make bench-compare
+OUT ?= new.txt
+bench:
+	@mkdir -p $(BUILD)
+	$(call each-module,go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...) | tee $(BUILD)/$(OUT)
+
+bench-compare:
+	$(BENCHSTAT) $(BUILD)/old.txt $(BUILD)/new.txt

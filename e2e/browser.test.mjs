@@ -1,0 +1,668 @@
+// The example as people meet it: two browsers, a login, and what each sees of
+// the other. EXAMPLE_BIN is the program; CHROMIUM may name another browser;
+// SCREENSHOTS, a directory, keeps pictures of what was seen.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, rmdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { io } from "socket.io-client";
+
+const DEADLINE = 15_000;
+const PATIENT = ["-offline-grace", "1m"]; // nobody is gone because the machine is slow
+const CLIENT = fileURLToPath(new URL("./node_modules/socket.io-client/dist", import.meta.url));
+const { SCREENSHOTS } = process.env;
+
+/** Resolves to what look() resolves to, once that is truthy. */
+async function until(what, look, ms = DEADLINE) {
+  const end = Date.now() + ms;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > end) assert.fail(`not within ${ms} ms: ${typeof what === "function" ? await what() : what}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+/** Starts the program, with its login. */
+async function startServer(flags, { client = ["-client", CLIENT], cwd } = {}) {
+  const bin = process.env.EXAMPLE_BIN;
+  assert.ok(bin, "EXAMPLE_BIN must be the path of the built example: go build -race -o /some/where ./example (make test does it)");
+  if (!flags.includes("-addr")) flags = ["-addr", "127.0.0.1:0", ...flags];
+  const child = spawn(bin, [...flags, ...client], { cwd, stdio: ["ignore", "pipe", "pipe"] });
+  running.add(child);
+  let log = "";
+  child.stderr.setEncoding("utf8").on("data", (text) => (log += text));
+  const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
+  exited.then(() => running.delete(child));
+  const lines = [];
+  createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));
+  await until(() => `the server says where it listens; it said: ${lines} ${log}`, () => lines.length > 0 || child.exitCode !== null, 30_000);
+  const url = /^listening on (http:\/\/\S+)$/.exec(lines[0])?.[1];
+  assert.ok(url, `the first line of the server is ${lines[0]}\n${log}`);
+  return {
+    url,
+    addr: new URL(url).host,
+    lines,
+    async stop(signal = "SIGTERM") {
+      if (child.exitCode === null && child.signalCode === null) process.kill(child.pid, signal);
+      const late = setTimeout(() => process.kill(child.pid, "SIGKILL"), 30_000);
+      const end = await exited;
+      clearTimeout(late);
+      assert.doesNotMatch(log, /DATA RACE|panic|fatal error/i, "the server's log");
+      assert.deepEqual(end, signal === "SIGKILL" ? { code: null, signal } : { code: 0, signal: null }, `the end of the server; its log:\n${log}`);
+    },
+  };
+}
+
+/** Somebody in front of a browser. */
+class Person {
+  errors = []; // of the console, and uncaught ones
+  forgiven = /(?!)/;
+
+  static async come(browser, url, name, options) {
+    const p = new Person();
+    p.name = name;
+    p.context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...options });
+    p.page = await p.context.newPage();
+    p.page.setDefaultTimeout(DEADLINE);
+    p.page.on("console", (m) => m.type() === "error" && p.errors.push(`console: ${m.text()} ${m.location().url}`));
+    p.page.on("pageerror", (err) => p.errors.push(`uncaught: ${err.stack}`));
+    await p.page.goto(url);
+    return p;
+  }
+
+  async login() {
+    await this.page.getByLabel("Tu nombre").fill(this.name);
+    await this.page.keyboard.press("Enter");
+    return this.connected();
+  }
+
+  async connected() {
+    await this.page.locator('body[data-connection="online"]').waitFor();
+    return this;
+  }
+
+  $(selector) {
+    return this.page.locator(selector);
+  }
+
+  line(peer) {
+    return this.page.locator("#people li").filter({ has: this.page.locator(".name").getByText(peer, { exact: true }) });
+  }
+
+  /** Waits until the list says of peer that he is online, or is not. */
+  sees(peer, online = true) {
+    const states = online ? ["true"] : ["false", undefined]; // of whom nothing is known, there is no line
+    return until(
+      async () => `${this.name} sees ${peer} ${online ? "online" : "offline"}; the list: ${await this.$("#people").innerHTML()}`,
+      async () => {
+        const seen = await this.page.$$eval("#people li", (items) => items.map((li) => [li.dataset.user, li.dataset.online]));
+        return states.includes(new Map(seen).get(peer));
+      },
+    );
+  }
+
+  async open(peer) {
+    await this.line(peer).getByRole("button").click();
+    await this.$("#peer").getByText(peer, { exact: true }).waitFor();
+  }
+
+  async write(text) {
+    await this.page.getByLabel("Escribe un mensaje").fill(text);
+    await this.page.keyboard.press("Enter");
+  }
+
+  /** The message with that text, with that status. */
+  message(text, status) {
+    const message = this.page.locator(status ? `#messages li[data-status="${status}"]` : "#messages li");
+    return message.filter({ has: this.page.locator("p").getByText(text, { exact: true }) });
+  }
+
+  async gets(text, status) {
+    await this.message(text, status).waitFor();
+  }
+
+  press(name) {
+    return this.page.getByRole("button", { name, exact: true }).click();
+  }
+
+  /** Waits for a call in that state, with these words. */
+  async call(state, title) {
+    await this.$(`#call[data-state="${state}"] .title`).getByText(title, { exact: true }).waitFor();
+  }
+
+  async picture(name) {
+    if (!SCREENSHOTS) return;
+    await mkdir(SCREENSHOTS, { recursive: true });
+    await this.page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
+  }
+
+  well() {
+    assert.deepEqual(this.errors.filter((e) => !this.forgiven.test(e)), [], `what ${this.name}'s browser complains of`);
+  }
+}
+
+let browser;
+before(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+    args: [
+      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ],
+  });
+});
+after(() => browser?.close());
+
+/** Runs body with a server of its own and somebody at each of these names, logged in. */
+async function stage(flags, names, body, options) {
+  const server = await startServer(["-drain", "0s", ...flags]);
+  const people = [];
+  try {
+    for (const name of names) people.push(await (await Person.come(browser, server.url, name, options)).login());
+    for (const p of people) for (const other of names) if (other !== p.name) await p.sees(other);
+    await body({ server, ...Object.fromEntries(people.map((p) => [p.name, p])) });
+    for (const p of people) p.well();
+    await server.stop();
+  } catch (err) {
+    for (const p of people) {
+      await p.picture(`failed-${p.name}`).catch(() => {});
+      if (p.errors.length) err.message += `\n${p.name}'s browser: ${p.errors.join("\n")}`;
+    }
+    throw err;
+  } finally {
+    for (const p of people) await p.context.close();
+    for (const child of running) child.kill("SIGKILL");
+  }
+}
+
+const couple = (flags, body, options) => () => stage(flags, ["ana", "luis"], body, options);
+
+/** Both have the other's conversation open. */
+async function facing({ ana, luis }) {
+  await ana.open("luis");
+  await luis.open("ana");
+}
+
+/** A PNG, drawn in the browser. */
+async function png(person, width, height) {
+  const base64 = await person.page.evaluate(
+    ([width, height]) => {
+      const canvas = document.createElement("canvas");
+      canvas.width = width;
+      canvas.height = height;
+      const c = canvas.getContext("2d");
+      const sky = c.createLinearGradient(0, 0, 0, height);
+      sky.addColorStop(0, "#1b5fa8");
+      sky.addColorStop(0.7, "#f5b971");
+      c.fillStyle = sky;
+      c.fillRect(0, 0, width, height);
+      c.fillStyle = "#ff0000";
+      c.fillRect(0, 0, width / 8, height / 8);
+      c.fillStyle = "#22443a";
+      c.beginPath();
+      c.moveTo(0, height);
+      c.lineTo(width * 0.35, height * 0.45);
+      c.lineTo(width * 0.6, height * 0.8);
+      c.lineTo(width * 0.8, height * 0.6);
+      c.lineTo(width, height);
+      c.fill();
+      return canvas.toDataURL("image/png").split(",")[1];
+    },
+    [width, height],
+  );
+  return { name: "monte.png", mimeType: "image/png", buffer: Buffer.from(base64, "base64") };
+}
+
+/** The size of the last photo on the screen and the colour of its corner, once it is there. */
+function photo(person) {
+  return until(`a photo at ${person.name}'s`, () =>
+    person.page.evaluate(() => {
+      const img = [...document.querySelectorAll("#messages img")].at(-1);
+      if (!img?.complete || !img.naturalWidth) return null;
+      const canvas = document.createElement("canvas");
+      canvas.width = canvas.height = 1;
+      const c = canvas.getContext("2d", { willReadFrequently: true });
+      c.drawImage(img, 0, 0, 4, 4, 0, 0, 1, 1);
+      return { width: img.naturalWidth, height: img.naturalHeight, corner: [...c.getImageData(0, 0, 1, 1).data] };
+    }),
+  );
+}
+
+describe("the example in a browser", { timeout: 600_000 }, () => {
+  test("each sees the other come, both chat, and the ticks turn", couple(PATIENT, async ({ ana, luis }) => {
+    await ana.open("luis");
+    await ana.write("hola luis");
+    await luis.line("ana").getByText("hola luis").waitFor();
+    await luis.$("#people .unread").getByText("1", { exact: true }).waitFor();
+    await ana.gets("hola luis", "delivered");
+    assert.match(await luis.page.title(), /^\(1\) /);
+    await luis.open("ana");
+    await luis.gets("hola luis");
+    await ana.gets("hola luis", "read");
+    assert.equal(await ana.message("hola luis").locator(".tick").getAttribute("title"), "Leído");
+    assert.equal(await luis.page.title(), "Hey Manito!");
+    await luis.write("¿qué tal?\n ¿todo bien?");
+    await ana.gets("¿qué tal? ¿todo bien?");
+    await luis.gets("¿qué tal? ¿todo bien?", "read");
+    await luis.$("#said").getByText("ana: hola luis").waitFor({ state: "attached" });
+  }));
+
+  test("typing is seen, and passes", couple(PATIENT, async (s) => {
+    await facing(s);
+    await s.luis.page.getByLabel("Escribe un mensaje").pressSequentially("mmm");
+    await s.ana.$("#peer-state").getByText("está escribiendo…").waitFor();
+    await s.ana.line("luis").getByText("está escribiendo…").waitFor();
+    await s.ana.$("#peer-state").getByText("en línea").waitFor();
+  }));
+
+  test("a reload of one page is no news to the other, and keeps login and messages", couple(PATIENT, async (s) => {
+    const { ana, luis } = s;
+    await facing(s);
+    await ana.write("antes");
+    await ana.gets("antes", "read");
+    await luis.page.evaluate(() => {
+      window.news = [];
+      new MutationObserver((records) => {
+        for (const r of records) window.news.push(`${r.type} ${r.attributeName ?? ""} ${r.target.outerHTML.slice(0, 200)}`);
+      }).observe(document.getElementById("people"), { childList: true, attributes: true, subtree: false });
+      for (const li of document.querySelectorAll("#people li")) {
+        new MutationObserver((records) => {
+          for (const r of records) window.news.push(`${r.attributeName} was ${r.oldValue}`);
+        }).observe(li, { attributes: true, attributeFilter: ["data-online"], attributeOldValue: true });
+      }
+    });
+    for (const text of ["después", "y otra vez"]) {
+      await ana.page.reload();
+      await ana.connected();
+      await ana.sees("luis");
+      await ana.open("luis");
+      await ana.gets("antes", "read");
+      await ana.write(text);
+      await luis.gets(text); // whatever came before it has been seen, too
+      await ana.gets(text, "read");
+    }
+    assert.deepEqual(await luis.page.evaluate(() => window.news), []);
+  }));
+
+  test("who closes the tab is gone after the grace; what is written meanwhile waits for him", couple(["-offline-grace", "300ms"], async (s) => {
+    const { ana, luis, server } = s;
+    await facing(s);
+    await ana.write("hola");
+    await ana.gets("hola", "read");
+    await luis.page.close();
+    await ana.sees("luis", false);
+    await ana.$("#peer-state").getByText("desconectado").waitFor();
+    await ana.write("¿estás?");
+    await ana.gets("¿estás?", "offline");
+    assert.equal(await ana.message("¿estás?").locator(".i-clock").count(), 1);
+    await ana.press("Llamar");
+    await ana.call("over", "luis no está en línea");
+    await ana.picture("desktop-offline");
+    const back = await (await Person.come(browser, server.url, "luis")).login();
+    await ana.sees("luis");
+    await back.open("ana");
+    await back.gets("¿estás?");
+    await ana.gets("¿estás?", "read");
+    assert.equal(await back.message("¿estás?").count(), 1);
+    back.well();
+    await back.context.close();
+  }));
+
+  test("who logs out is gone at once", couple(["-offline-grace", "1h"], async ({ ana, luis }) => {
+    await luis.press("Salir");
+    await luis.page.getByLabel("Tu nombre").waitFor();
+    await ana.sees("luis", false);
+    await luis.page.reload();
+    await luis.page.getByLabel("Tu nombre").fill("lucas"); // the login is over
+    await luis.press("Entrar");
+    await ana.sees("lucas");
+    await ana.sees("luis", false);
+  }));
+
+  test("emoji are emoji, and markup is text", couple(PATIENT, async (s) => {
+    const { ana, luis } = s;
+    await facing(s);
+    const evil = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>`;
+    for (const text of ["👩‍👩‍👧‍👦🇲🇽 ¡órale! 👍🏽", evil, "\u202Eabc", "a &amp; b"]) {
+      await ana.write(text);
+      await luis.gets(text);
+      await ana.gets(text, "read");
+    }
+    for (const p of [ana, luis]) {
+      assert.equal(await p.$("#messages img, #messages script").count(), 0);
+      assert.equal(await p.page.evaluate(() => window.pwned), undefined);
+    }
+  }));
+
+  test("a name is text, too", () =>
+    stage(PATIENT, ["ana", `<img src=x onerror="window.pwned=1">`], async (s) => {
+      const odd = Object.values(s).find((p) => p.name?.startsWith("<"));
+      await s.ana.open(odd.name);
+      await s.ana.write("hola");
+      await odd.open("ana");
+      await odd.write("¿sí?");
+      await s.ana.gets("¿sí?");
+      await s.ana.press("Llamar");
+      await odd.call("incoming", "ana te llama");
+      assert.equal(await s.ana.page.evaluate(() => window.pwned), undefined);
+    }));
+
+  test("a photo arrives; a big one is made smaller; a file that is none is refused", couple(PATIENT, async (s) => {
+    const { ana, luis } = s;
+    await facing(s);
+    await ana.$("#photo-file").setInputFiles(await png(ana, 480, 320));
+    const got = await photo(luis);
+    assert.deepEqual(got, { width: 480, height: 320, corner: [255, 0, 0, 255] });
+    await until("the photo is read", () => ana.$('#messages li[data-status="read"] img').count());
+    await ana.picture("desktop-photo");
+
+    await luis.$("#photo-file").setInputFiles(await png(luis, 3000, 2400));
+    const big = await until("the big photo", async () => {
+      const p = await photo(ana);
+      return p.width !== 480 && p;
+    });
+    assert.deepEqual([big.width, big.height], [1280, 1024]);
+    assert.ok(big.corner[0] > 240 && big.corner[1] < 20, `red, as far as a JPEG can tell: ${big.corner}`);
+
+    await ana.$("#photo-file").setInputFiles({ name: "foto.png", mimeType: "image/png", buffer: Buffer.from("no") });
+    await ana.$("#thread-error").getByText("no es una foto").waitFor();
+  }));
+
+  test("a call is accepted, seen by both, and hung up by either", couple(PATIENT, async (s) => {
+    const { ana, luis } = s;
+    await facing(s);
+    for (const [caller, callee, first] of [[ana, luis, ana], [luis, ana, ana], [ana, luis, luis]]) {
+      await caller.press("Llamar");
+      await caller.call("dialling", `Llamando a ${callee.name}…`);
+      await callee.call("incoming", `${caller.name} te llama`);
+      await callee.picture("desktop-incoming");
+      await callee.press("Aceptar");
+      await callee.call("active", `En llamada con ${caller.name}`);
+      await caller.call("active", `En llamada con ${callee.name}`);
+      await caller.$("#call").getByText("Esto es solo la señalización").waitFor();
+      await first.press("Colgar");
+      for (const p of [ana, luis]) {
+        await p.call("over", "Llamada terminada");
+        await p.press("Cerrar");
+        await p.$("#call").waitFor({ state: "hidden" });
+      }
+    }
+  }));
+
+  test("a call nobody answers is missed", couple([...PATIENT, "-ring-timeout", "700ms"], async (s) => {
+    await facing(s);
+    await s.luis.press("Llamar");
+    await s.ana.call("over", "Llamada perdida de luis");
+    await s.luis.call("over", "ana no contesta");
+    await s.ana.$("#messages").getByText("Llamada perdida de luis").waitFor();
+  }));
+
+  test("a call is declined, given up, or finds the other one busy", couple(PATIENT, async (s) => {
+    const { ana, luis, server } = s;
+    await facing(s);
+    await ana.press("Videollamada");
+    await luis.call("incoming", "ana te hace una videollamada");
+    await luis.press("Rechazar");
+    await ana.call("over", "luis ha rechazado la llamada");
+
+    await ana.press("Llamar"); // while the last one's end is still shown
+    await luis.call("incoming", "ana te llama");
+    await ana.press("Cancelar");
+    await ana.call("over", "Has cancelado la llamada");
+    await luis.call("over", "Llamada perdida de ana");
+
+    await ana.press("Llamar");
+    await luis.press("Aceptar");
+    await ana.call("active", "En llamada con luis");
+    const eva = await (await Person.come(browser, server.url, "eva")).login();
+    await eva.open("luis");
+    await eva.press("Llamar");
+    await eva.call("over", "luis está en otra llamada");
+    eva.well();
+    await eva.context.close();
+  }));
+
+  test("both ring each other: one call", couple(PATIENT, async (s) => {
+    await facing(s);
+    await Promise.all([s.ana.press("Llamar"), s.luis.press("Llamar")]);
+    // Whoever was slower has seen the other's call instead: then it is answered.
+    await until("they talk", async () => {
+      for (const p of [s.ana, s.luis]) {
+        const accept = p.page.getByRole("button", { name: "Aceptar", exact: true });
+        if (await accept.isVisible()) await accept.click();
+      }
+      const states = await Promise.all([s.ana, s.luis].map((p) => p.$("#call").getAttribute("data-state")));
+      return states.every((state) => state === "active");
+    });
+    await s.ana.press("Colgar");
+    await s.luis.call("over", "Llamada terminada");
+  }));
+
+  test("the server is killed and comes back: the pages come back by themselves", couple(PATIENT, async (s) => {
+    const { ana, luis } = s;
+    await facing(s);
+    await ana.write("uno");
+    await luis.gets("uno");
+    await ana.press("Llamar");
+    await luis.press("Aceptar");
+    await ana.call("active", "En llamada con luis");
+    // What a browser says of a server that is not there; and of the poll that
+    // overtakes the close of its session, when the old token has been refused.
+    for (const p of [ana, luis]) {
+      p.forgiven = /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed|status of 400 .*\/socket\.io\/.*&sid=/;
+    }
+    await s.server.stop("SIGKILL");
+    for (const p of [ana, luis]) await p.$("#banner").getByText("Sin conexión").waitFor();
+    await ana.write("mientras");
+    await ana.gets("mientras", "pending");
+    await ana.picture("desktop-reconnecting");
+    // Somebody else on this machine may have the port for a moment.
+    const again = await until("the server has its port back", () => startServer(["-addr", s.server.addr, ...PATIENT]).catch(() => null));
+    // Its key is a new one: the tokens of before are refused, and renewed.
+    for (const p of [ana, luis]) {
+      await p.connected();
+      await p.$("#banner").waitFor({ state: "hidden" });
+    }
+    await luis.gets("mientras");
+    await ana.gets("mientras", "read");
+    await luis.write("dos");
+    await ana.gets("dos");
+    assert.equal(await luis.message("uno").count(), 1);
+    await luis.press("Colgar"); // of this call the new server knows nothing
+    await ana.call("over", "Llamada terminada");
+    for (const p of [ana, luis]) p.well();
+    await again.stop();
+    s.server.stop = async () => {}; // it has been
+  }));
+
+  test("what other clients send is shown as far as possible, and once", () =>
+    stage(PATIENT, ["ana"], async ({ ana, server }) => {
+      const login = await fetch(`${server.url}/login`, { method: "POST", body: JSON.stringify({ name: "app" }) });
+      const { token } = await login.json();
+      const app = io(server.url, { query: { userId: "app" }, auth: { token }, transports: ["websocket"], forceNew: true });
+      try {
+        await ana.sees("app");
+        const send = async (id, content) => {
+          const ack = await app.timeout(DEADLINE).emitWithAck("sendMessage", { id, senderChatPath: "app", recipientChatPath: "ana", content });
+          assert.equal(ack.status, "ok");
+        };
+        await ana.open("app");
+        await send(1, "una cadena");
+        await send(1, "una cadena");
+        await send("1", "otra"); // the number 1 and the text "1" are two ids
+        for (const content of [null, 7, [1, 2], { text: 5 }, { text: "x", photo: 3 }]) await send(`odd${JSON.stringify(content)}`, content);
+        await send("svg", { photo: { type: "image/svg+xml", data: Buffer.from("<svg/>") } });
+        await send("html", { photo: { type: "text/html", data: Buffer.from("<script>") } });
+        await send("bad", { photo: { type: "image/png", width: 1e9, height: 1, data: Buffer.from("no") } });
+        await send("end", { text: "fin" });
+        await ana.gets("fin");
+        assert.equal(await ana.message("una cadena").count(), 1);
+        assert.equal(await ana.message("otra").count(), 1);
+        assert.equal(await ana.$("#messages li").count(), 11);
+        await until("the photo that is none is said to be none", async () => (await ana.$("#messages img").count()) === 0);
+        assert.equal(await ana.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
+        const refused = await app.timeout(DEADLINE).emitWithAck("sendMessage", {
+          id: "e", senderChatPath: "app", recipientChatPath: "ana", content: { text: "  " },
+        });
+        assert.equal(refused.code, "invalid"); // the host's BeforeMessage
+      } finally {
+        app.disconnect();
+      }
+    }));
+
+  test("two tabs of one person: both have everything, one answers", couple(PATIENT, async (s) => {
+    const { ana, luis, server } = s;
+    const tablet = await (await Person.come(browser, server.url, "luis")).login();
+    await ana.open("luis");
+    await luis.open("ana");
+    await luis.write("desde el primero");
+    await tablet.line("ana").getByText("desde el primero").waitFor();
+    await ana.write("a los dos");
+    await luis.gets("a los dos");
+    await tablet.open("ana");
+    await tablet.gets("a los dos");
+    await ana.press("Llamar");
+    await tablet.call("incoming", "ana te llama");
+    await luis.call("incoming", "ana te llama");
+    await tablet.press("Aceptar");
+    await luis.call("over", "Contestada en otro dispositivo");
+    await ana.call("active", "En llamada con luis");
+    await luis.page.close(); // not the last device: he stays
+    await ana.write("¿sigues?");
+    await tablet.gets("¿sigues?");
+    await ana.sees("luis");
+    tablet.well();
+    await tablet.context.close();
+  }));
+
+  test("English, remembered; names that cannot be", () =>
+    stage(PATIENT, [], async ({ server }) => {
+      const ana = await Person.come(browser, server.url, "ana");
+      await ana.page.getByLabel("Tu nombre").fill("null");
+      ana.forgiven = /status of 400/; // the browser's own line about the answer
+      await ana.press("Entrar");
+      await ana.$("#login-error").getByText("Ese nombre no se puede usar").waitFor();
+      await ana.press("English");
+      assert.equal(await ana.$("html").getAttribute("lang"), "en");
+      await ana.page.reload();
+      await ana.page.getByLabel("Your name").fill("ana");
+      await ana.press("Log in");
+      await ana.connected();
+      await ana.$("#people-empty").getByText("There is nobody else yet").waitFor();
+      await ana.press("Español");
+      await ana.$("#people-empty").getByText("Todavía no hay nadie más").waitFor();
+      assert.equal(await ana.$("html").getAttribute("lang"), "es");
+      ana.well();
+      await ana.context.close();
+    }));
+
+  test("without a mouse: everything has a name and is reached by Tab", couple(PATIENT, async ({ ana, luis }) => {
+    const tabTo = async (label) => {
+      for (let i = 0; i < 20; i++) {
+        await ana.page.keyboard.press("Tab");
+        const on = await ana.page.evaluate(() => {
+          const e = document.activeElement;
+          return e === document.body ? "" : (e.getAttribute("aria-label") ?? e.textContent);
+        });
+        if (on.includes(label)) return;
+      }
+      assert.fail(`${label} is not reached`);
+    };
+    await tabTo("luis");
+    await ana.page.keyboard.press("Enter");
+    await ana.page.keyboard.type("con teclado"); // the focus is in the text
+    await ana.page.keyboard.press("Enter");
+    await luis.open("ana");
+    await luis.gets("con teclado");
+    await luis.press("Llamar");
+    await ana.call("incoming", "luis te llama");
+    await ana.page.keyboard.type("a");
+    await ana.page.keyboard.press("Enter"); // sends, and does not answer
+    await luis.gets("a");
+    await ana.page.keyboard.press("Escape");
+    await tabTo("Aceptar");
+    await ana.page.keyboard.press("Enter");
+    await luis.call("active", "En llamada con ana");
+    const nameless = await ana.page.$$eval("button, input, textarea, img", (all) =>
+      all
+        .filter((e) => e.checkVisibility())
+        .filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length || e.hasAttribute("alt")))
+        .map((e) => e.outerHTML),
+    );
+    assert.deepEqual(nameless, []);
+  }));
+
+  for (const colorScheme of ["light", "dark"]) {
+    test(`360 px are enough, ${colorScheme}`, couple(PATIENT, async ({ ana, luis, server }) => {
+      const fits = async (p) =>
+        assert.deepEqual(
+          await p.page.evaluate(() => [
+            document.documentElement.scrollWidth <= innerWidth,
+            [...document.querySelectorAll("button, input[type=text], textarea, h1, h2, #messages li")]
+              .filter((e) => e.checkVisibility())
+              .filter((e) => {
+                const r = e.getBoundingClientRect();
+                return r.width > 1 && (r.left < 0 || r.right > innerWidth);
+              })
+              .map((e) => e.outerHTML),
+          ]),
+          [true, []],
+        );
+      const guest = await Person.come(browser, server.url, "guest", { viewport: { width: 360, height: 640 }, colorScheme });
+      await fits(guest);
+      await guest.picture(`phone-${colorScheme}-login`);
+      await guest.page.setViewportSize({ width: 1100, height: 720 });
+      await guest.picture(`desktop-${colorScheme}-login`);
+      await guest.context.close();
+
+      await luis.open("ana");
+      await luis.write("Hola, ana. ¿Vienes mañana?");
+      await ana.line("luis").getByText("¿Vienes").waitFor();
+      await fits(ana);
+      await ana.picture(`phone-${colorScheme}-people`);
+      await ana.open("luis");
+      await ana.write("¡Sí! 🎉 Llevo " + "muchísimas ".repeat(12) + "ganas");
+      await ana.write("https://example.com/" + "x".repeat(120));
+      await ana.$("#photo-file").setInputFiles(await png(ana, 480, 320));
+      await until("all is read", async () => (await ana.$('#messages li[data-status="read"]').count()) === 3);
+      await photo(ana);
+      await fits(ana);
+      await ana.picture(`phone-${colorScheme}-thread`);
+      await luis.press("Videollamada");
+      await ana.call("incoming", "luis te hace una videollamada");
+      await fits(ana);
+      await ana.picture(`phone-${colorScheme}-incoming`);
+      await ana.press("Aceptar");
+      await luis.call("active", "En llamada con ana");
+      await fits(ana);
+      await ana.picture(`phone-${colorScheme}-active`);
+      await luis.page.setViewportSize({ width: 1100, height: 720 });
+      await luis.picture(`desktop-${colorScheme}-active`);
+      await ana.press("Colgar");
+      await luis.press("Cerrar");
+      await luis.picture(`desktop-${colorScheme}-thread`);
+      await ana.press("Volver a la lista");
+      await ana.line("luis").waitFor();
+    }, { viewport: { width: 360, height: 640 }, colorScheme }));
+  }
+
+  test("without socket.io-client the page says what to do", async () => {
+    const nowhere = await mkdtemp(join(tmpdir(), "heymanito-"));
+    const server = await startServer([], { client: [], cwd: nowhere });
+    const ana = await Person.come(browser, server.url, "ana");
+    await ana.$("#banner").getByText("make setup").waitFor();
+    assert.ok(server.lines.some((line) => line.includes("make setup")), server.lines.join("\n"));
+    await ana.context.close();
+    await server.stop();
+    await rmdir(nowhere);
+  });
+});

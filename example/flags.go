@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/heymanito/heymanito"
+)
+
+// settings is what the flags say.
+type settings struct {
+	addr     string
+	insecure bool
+	client   string // a directory; "": there is none
+	drain    time.Duration
+	options  []heymanito.Option // only those whose flag was given
+}
+
+// shutdownTime is how long the end may take: the drain, and time to say goodbye.
+func (s *settings) shutdownTime() time.Duration { return s.drain + 10*time.Second }
+
+// parseFlags reads the command line. The defaults in the usage are the
+// package's own; an option whose flag is not given is not passed at all.
+func parseFlags(args []string, usage io.Writer) (*settings, error) {
+	f := flag.NewFlagSet("example", flag.ContinueOnError)
+	f.SetOutput(usage)
+	given := map[string]bool{}
+	s := &settings{}
+
+	f.StringVar(&s.addr, "addr", "127.0.0.1:8080", "`address` to listen on; port 0 takes a free one")
+	f.BoolVar(&s.insecure, "insecure", false, "trust the userId of every client: no login, for tools and tests")
+	client := f.String("client", "", "`directory` of socket.io-client's ESM bundle (default: where make setup puts it)")
+	origins := f.String("origins", "", "comma-separated `origins` whose pages may connect, besides this server's own")
+	transports := f.String("transports", "polling,websocket", "comma-separated `transports`")
+
+	pingInterval := f.Duration("ping-interval", 20*time.Second, "how often a client is pinged")
+	pingTimeout := f.Duration("ping-timeout", 20*time.Second, "how long it may then be silent")
+	clientTimeout := f.Duration("client-timeout", 40*time.Second, "pingTimeout that clients are told; twice -ping-timeout if not given")
+	writeTimeout := f.Duration("write-timeout", 10*time.Second, "how long a write may make no progress")
+	grace := f.Duration("offline-grace", 5*time.Second, "how long a user whose connection broke counts as online")
+	f.DurationVar(&s.drain, "drain", 5*time.Second, "over how much time a shutdown spreads its closes")
+	ringTimeout := f.Duration("ring-timeout", 45*time.Second, "how long a call rings")
+
+	maxPayload := f.Int("max-payload", 1_000_000, "`bytes` of an event, attachments included")
+	maxQueue := f.Int("max-queue", 4<<20, "`bytes` queued for a device that does not read")
+	maxDevices := f.Int("max-devices", 50, "connected devices of one user")
+
+	handshakeTime := f.Duration("handshake-timeout", 10*time.Second, "how long a client may take to be let in")
+	handshakeBytes := f.Int("handshake-bytes", 64<<10, "`bytes` it may send meanwhile")
+	handshakeEvents := f.Int("handshake-events", 16, "events that are held meanwhile")
+	perAddress := f.Int("max-handshakes-per-address", 10_000, "handshakes at a time from one address")
+	handshakes := f.Int("max-handshakes", 20_000, "handshakes at a time in all")
+
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("what is %q? There are only flags, see -h", f.Arg(0))
+	}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+
+	option := func(o heymanito.Option, names ...string) {
+		for _, name := range names {
+			if given[name] {
+				s.options = append(s.options, o)
+				return
+			}
+		}
+	}
+	option(heymanito.WithOrigins(list(*origins)...), "origins")
+	option(heymanito.WithTransports(list(*transports)...), "transports")
+	option(heymanito.WithHeartbeat(*pingInterval, *pingTimeout), "ping-interval", "ping-timeout")
+	option(heymanito.WithClientTimeout(*clientTimeout), "client-timeout")
+	option(heymanito.WithWriteTimeout(*writeTimeout), "write-timeout")
+	option(heymanito.WithOfflineGrace(*grace), "offline-grace")
+	option(heymanito.WithDrain(s.drain), "drain")
+	option(heymanito.WithRingTimeout(*ringTimeout), "ring-timeout")
+	option(heymanito.WithMaxPayload(*maxPayload), "max-payload")
+	option(heymanito.WithMaxQueue(*maxQueue), "max-queue")
+	option(heymanito.WithMaxDevices(*maxDevices), "max-devices")
+	option(heymanito.WithHandshakeLimits(*handshakeTime, *handshakeBytes, *handshakeEvents),
+		"handshake-timeout", "handshake-bytes", "handshake-events")
+	option(heymanito.WithMaxHandshakes(*perAddress, *handshakes), "max-handshakes-per-address", "max-handshakes")
+
+	if given["client"] {
+		if s.client = findClient(*client); s.client == "" {
+			return nil, fmt.Errorf("-client %s: there is no %s in it", *client, clientFile)
+		}
+	} else { // make setup installs into example/; the program may be started there, too
+		installed := filepath.Join("node_modules", "socket.io-client", "dist")
+		s.client = findClient(filepath.Join("example", installed), installed)
+	}
+	return s, try(s.options)
+}
+
+// try turns what New has to say about an option, a panic since an option is
+// mostly a literal, into an error: here it comes from the command line.
+func try(options []heymanito.Option) (err error) {
+	defer func() {
+		if said := recover(); said != nil {
+			err = errors.New(fmt.Sprint(said))
+		}
+	}()
+	heymanito.New(append(options[:len(options):len(options)], heymanito.WithLogger(slog.New(slog.DiscardHandler)))...) // it starts nothing
+	return nil
+}
+
+// list splits what is separated by commas.
+func list(s string) []string {
+	var items []string
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}

@@ -1,0 +1,374 @@
+// Presence, messages, ticks and "typing": what the page knows, and the only
+// place that talks to the server about it. It knows nothing of the DOM.
+//
+// The server keeps nothing, so the page does: what has no answer yet is sent
+// again after a reconnect, with the same id, and whoever gets an id twice drops
+// it.
+import { randomId } from "./session.js";
+
+/** How far a message of ours has come. It never goes back. */
+const STEPS = ["pending", "offline", "sent", "delivered", "read"];
+const ACK_TIMEOUT = 60_000; // a photo on a slow line
+const RETRY_OFFLINE = 2_000;
+const TYPING_EVERY = 2_000;
+const TYPING_LASTS = 4_000;
+const KEPT = 200; // messages of a conversation that survive a reload
+
+class Conversation {
+  messages = [];
+  typing = false;
+  constructor(peer) {
+    this.peer = peer;
+  }
+  get unread() {
+    return this.messages.filter((m) => !m.mine && !m.seen).length;
+  }
+  /** Those of mine (or theirs) up to the one with that id; all without it. */
+  upTo(mine, id) {
+    const end = id === undefined ? this.messages.length - 1 : this.messages.findLastIndex((m) => m.mine === mine && m.id === id);
+    return this.messages.slice(0, end + 1).filter((m) => m.mine === mine);
+  }
+}
+
+/**
+ * Events: "connection" (state), "presence", "message" (conversation, message),
+ * "changed" (conversation, message: its status), "conversation" (unread,
+ * typing), "refused" (code), "ended".
+ */
+export class Chat extends EventTarget {
+  online = new Set();
+  conversations = new Map();
+  connection = "connecting";
+  #session;
+  #refusals = 0;
+  #open = null; // the peer on the screen
+  #typingSaid = 0;
+  #timers = new Set();
+
+  constructor(io, session) {
+    super();
+    this.#session = session;
+    this.me = session.chatPath;
+    this.#restore();
+    this.socket = io({
+      query: { userId: this.me },
+      // A function: every reconnect asks for a token that is good then.
+      auth: (give) => this.#auth(give),
+      transports: ["polling", "websocket"], // starts with the first, moves on to the second
+      tryAllTransports: true,
+      reconnectionDelay: 500,
+      reconnectionDelayMax: 5_000,
+      forceNew: true,
+    });
+    const on = {
+      connect: () => this.#connected(),
+      disconnect: (reason) => this.#disconnected(reason),
+      connect_error: (err) => this.#connectError(err),
+      sessionEnded: () => this.#tell("ended"),
+      online_users: (users) => this.#onlineUsers(users),
+      contact_online: (user) => this.#contactOnline(user),
+      contact_offline: (user) => this.#contactOffline(user),
+      receiveMessage: (m) => this.#receive(m),
+      messageSent: (m) => this.#receive(m), // from another device of ours
+      messagesDelivered: (r) => this.#receipt(r, "delivered"),
+      messagesRead: (r) => this.#receipt(r, "read"),
+      conversationRead: (r) => this.#readElsewhere(r),
+      typing: (e) => this.#typing(e),
+    };
+    for (const [name, f] of Object.entries(on)) this.socket.on(name, f);
+  }
+
+  /** Says goodbye: the others see us go at once. */
+  close() {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.socket.off();
+    this.socket.disconnect();
+  }
+
+  conversation(peer) {
+    let c = this.conversations.get(peer);
+    if (!c) this.conversations.set(peer, (c = new Conversation(peer)));
+    return c;
+  }
+
+  /** Everybody to be listed: who is online, and who has said something. */
+  people() {
+    const all = new Set(this.online);
+    for (const c of this.conversations.values()) if (c.messages.length) all.add(c.peer);
+    if (this.#open) all.add(this.#open);
+    all.delete(this.me);
+    return [...all]
+      .map((peer) => ({ peer, online: this.online.has(peer), conversation: this.conversation(peer) }))
+      .sort((a, b) => b.online - a.online || a.peer.localeCompare(b.peer));
+  }
+
+  // Connecting
+
+  async #auth(give) {
+    let token;
+    try {
+      token = await this.#session.freshToken();
+    } catch {
+      token = this.#session.token; // the connection has the next word
+    }
+    give({ token, deviceId: this.#session.deviceId });
+  }
+
+  #connected() {
+    this.#refusals = 0;
+    this.#setConnection("online");
+  }
+
+  #disconnected(reason) {
+    if (reason === "io server disconnect") {
+      this.#tell("ended"); // it wants us to stay away
+      return;
+    }
+    this.#setConnection("reconnecting");
+  }
+
+  #connectError(err) {
+    const code = err.data?.code;
+    if (!code) {
+      if (this.connection !== "connecting") this.#setConnection("reconnecting");
+      return; // no network, or the server is not there: the client tries again
+    }
+    // CONNECT_ERROR: the client has stopped, it is up to us.
+    if (code === "unauthorized" && ++this.#refusals < 4) {
+      this.#session.forgetToken();
+      this.#later(() => this.socket.connect(), 250 * this.#refusals);
+      return;
+    }
+    this.#tell("refused", code);
+  }
+
+  #setConnection(state) {
+    this.connection = state;
+    this.#tell("connection", state);
+  }
+
+  // Presence
+
+  /** The first event of every connection: what was missed is made up for. */
+  #onlineUsers(users) {
+    this.online = new Set(Object.keys(users));
+    this.#tell("presence");
+    for (const user of this.conversations.keys()) this.#arrived(user);
+  }
+
+  #contactOnline(user) {
+    this.online.add(user);
+    this.#tell("presence");
+    this.#arrived(user);
+  }
+
+  #contactOffline(user) {
+    this.online.delete(user);
+    const c = this.conversations.get(user);
+    if (c) c.typing = false;
+    this.#tell("presence");
+  }
+
+  /** Somebody is back: he gets what he missed, and our receipts again. */
+  #arrived(user) {
+    const c = this.conversations.get(user);
+    if (!c) return;
+    this.#flush(c);
+    if (this.online.has(user)) this.#acknowledge(c, { again: true });
+  }
+
+  // Messages
+
+  /** content is {text} or {text, photo: {type, width, height, data}}. */
+  send(peer, content) {
+    const c = this.conversation(peer);
+    const m = { id: randomId(), mine: true, content, ts: Date.now(), status: "pending" };
+    c.messages.push(m);
+    this.#typingSaid = 0;
+    this.#tell("message", c, m);
+    this.#push(c, m);
+    return m;
+  }
+
+  retry(peer, m) {
+    m.status = "pending";
+    this.#tell("changed", this.conversation(peer), m);
+    this.#push(this.conversation(peer), m);
+  }
+
+  /** A line of the page's own, such as a missed call. */
+  note(peer, key) {
+    const c = this.conversation(peer);
+    const m = { id: randomId(), mine: true, note: key, ts: Date.now(), status: "read" };
+    c.messages.push(m);
+    this.#tell("message", c, m);
+  }
+
+  #flush(c) {
+    for (const m of c.messages) if (m.mine && (m.status === "pending" || m.status === "offline")) this.#push(c, m);
+  }
+
+  #push(c, m) {
+    if (!this.socket.connected || m.inFlight) return;
+    m.inFlight = true;
+    const message = {
+      id: m.id,
+      senderChatPath: this.me,
+      recipientChatPath: c.peer,
+      content: m.content,
+      senderProfile: { name: this.me },
+    };
+    this.socket.timeout(ACK_TIMEOUT).emit("sendMessage", message, (err, ack) => {
+      m.inFlight = false;
+      if (err) {
+        this.#push(c, m); // does nothing until there is a connection again
+        return;
+      }
+      if (ack.status !== "ok") {
+        m.status = "failed";
+        m.error = ack.code;
+        m.retryable = ack.retryable;
+        this.#tell("changed", c, m);
+        return;
+      }
+      m.ts = ack.ts;
+      if (ack.delivery === "offline") {
+        this.#step(c, m, "offline");
+        // Online without a device: he is reloading his page.
+        if (this.online.has(c.peer)) this.#later(() => m.status === "offline" && this.#push(c, m), RETRY_OFFLINE);
+        return;
+      }
+      this.#step(c, m, "sent");
+    });
+  }
+
+  #step(c, m, status) {
+    if (STEPS.indexOf(status) <= STEPS.indexOf(m.status)) return;
+    m.status = status;
+    this.#tell("changed", c, m);
+  }
+
+  #receive({ id, senderChatPath, recipientChatPath, content, ts }) {
+    const mine = senderChatPath === this.me;
+    const peer = mine ? recipientChatPath : senderChatPath;
+    if (peer === this.me) return; // a note to oneself: this page does not show them
+    const c = this.conversation(peer);
+    if (!c.messages.some((m) => m.mine === mine && m.id === id)) {
+      const m = { id, mine, content, ts: ts ?? Date.now(), status: "sent" };
+      c.messages.push(m);
+      if (!mine) c.typing = false;
+      this.#tell("message", c, m);
+    }
+    if (!mine) this.#acknowledge(c);
+  }
+
+  // Ticks
+
+  /** peer's conversation is on the screen; null: none is, or nobody looks. */
+  open(peer) {
+    this.#open = peer;
+    if (peer && this.conversation(peer).unread) this.#acknowledge(this.conversation(peer));
+  }
+
+  /** Tells the sender how far his messages have come: read, if they are on the screen. */
+  #acknowledge(c, { again = false } = {}) {
+    const theirs = c.messages.filter((m) => !m.mine);
+    const last = theirs.at(-1);
+    if (!last) return;
+    if (c.peer === this.#open && !theirs.every((m) => m.seen)) {
+      for (const m of theirs) m.seen = true;
+      this.#tell("conversation", c);
+    }
+    if (!this.socket.connected) return; // online_users will bring us here again
+    const receipt = (m) => ({ senderChatPath: c.peer, recipientChatPath: this.me, upToId: m.id });
+    const read = again ? theirs.findLast((m) => m.seen) : last.seen && last;
+    if (!last.seen) this.socket.emit("markAsDelivered", receipt(last));
+    if (read) this.socket.emit("markAsRead", receipt(read));
+  }
+
+  #receipt({ senderChatPath: peer, upToId }, status) {
+    const c = this.conversations.get(peer);
+    if (!c) return;
+    for (const m of c.upTo(true, upToId)) {
+      if (upToId !== undefined || m.status === "sent" || m.status === "delivered") this.#step(c, m, status);
+    }
+  }
+
+  #readElsewhere({ chatPath, upToId }) {
+    const c = this.conversations.get(chatPath);
+    if (!c) return;
+    for (const m of c.upTo(false, upToId)) m.seen = true;
+    this.#tell("conversation", c);
+  }
+
+  // Typing
+
+  /** Called for every key: says so every now and then. */
+  typing(peer) {
+    if (Date.now() - this.#typingSaid < TYPING_EVERY) return;
+    this.#typingSaid = Date.now();
+    this.socket.volatile.emit("typing", { senderChatPath: this.me, recipientChatPath: peer });
+  }
+
+  #typing({ senderChatPath }) {
+    const c = this.conversation(senderChatPath);
+    c.typing = true;
+    this.#cancel(c.timer);
+    c.timer = this.#later(() => {
+      c.typing = false;
+      this.#tell("conversation", c);
+    }, TYPING_LASTS);
+    this.#tell("conversation", c);
+  }
+
+  // What survives a reload
+
+  get #key() {
+    return `heymanito.messages.${this.me}`;
+  }
+
+  /** Keeps the messages for this tab; photos are too big for that. */
+  save() {
+    const kept = [];
+    for (const c of this.conversations.values()) {
+      const messages = c.messages
+        .filter((m) => !(m.content?.photo && m.mine && STEPS.indexOf(m.status) < STEPS.indexOf("sent")))
+        .slice(-KEPT)
+        .map(({ inFlight, ...m }) => (m.content?.photo ? { ...m, content: { ...m.content, photo: { gone: true } } } : m));
+      if (messages.length) kept.push([c.peer, messages]);
+    }
+    try {
+      sessionStorage.setItem(this.#key, JSON.stringify(kept));
+    } catch {
+      // no room: they are gone after a reload
+    }
+  }
+
+  #restore() {
+    try {
+      for (const [peer, messages] of JSON.parse(sessionStorage.getItem(this.#key)) ?? []) {
+        this.conversation(peer).messages = messages;
+      }
+    } catch {
+      // somebody else wrote it
+    }
+  }
+
+  #later(f, ms) {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      f();
+    }, ms);
+    this.#timers.add(timer);
+    return timer;
+  }
+
+  #cancel(timer) {
+    clearTimeout(timer);
+    this.#timers.delete(timer);
+  }
+
+  #tell(name, ...detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
