@@ -188,7 +188,7 @@ func TestHazard4EarlyEvents(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			defer p.Close()
+			defer p.Quit()
 			if err := p.Send(packets...); err != nil {
 				return err
 			}
@@ -694,7 +694,7 @@ func (b *bed) startPolling(t *testing.T, user string) *wiretest.Poll {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.Close)
+	t.Cleanup(p.Quit)
 	return p
 }
 

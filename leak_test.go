@@ -36,9 +36,10 @@ const patience = 15 * time.Second
 // bed is a server under attack.
 type bed struct {
 	*heymanito.Server
-	URL  string
-	Addr string
-	t    testing.TB
+	URL   string
+	Addr  string
+	t     testing.TB
+	label string // of its goroutines
 
 	mu       sync.Mutex     // guards inFlight
 	inFlight map[string]int // requests being served: "GET alice"
@@ -70,7 +71,7 @@ var beds atomic.Int64
 func newBed(t testing.TB, opts ...heymanito.Option) *bed {
 	t.Helper()
 	label := fmt.Sprint(t.Name(), "#", beds.Add(1))
-	b := &bed{t: t, inFlight: map[string]int{}}
+	b := &bed{t: t, label: label, inFlight: map[string]int{}}
 	opts = append([]heymanito.Option{heymanito.WithLogger(slog.New(alarm{t})), heymanito.WithDrain(0)}, opts...)
 	var ts *httptest.Server
 	// Goroutines inherit labels: whatever the server starts has this one.

@@ -320,6 +320,12 @@ func TestShutdownInAStorm(t *testing.T) {
 		}
 		ends.Wait()
 		cancel()
+		// Requests may still be on their way to a refusal; nothing else is left.
+		for _, f := range []string{"engineio.(*wsConn).read", "engineio.(*Socket).flush", "socketio.(*Conn)"} {
+			if stay := goroutines(b.label, f); stay != "" {
+				t.Errorf("Shutdown has returned, and there is\n%s", stay)
+			}
+		}
 		down.Store(true)
 		wg.Wait()
 		for i := range 6 {

@@ -36,8 +36,7 @@ func (b *bed) visit(user string) (*page, error) {
 		for {
 			text, err := await(ws, `42["receiveMessage",`)
 			if err != nil {
-				var bye *wiretest.CloseError
-				if !errors.As(err, &bye) {
+				if _, ok := errors.AsType[*wiretest.CloseError](err); !ok {
 					p.err = err
 				}
 				return

@@ -44,7 +44,7 @@ func slowLink(t *testing.T, addr string, rate int) (url string) {
 	small := func(_, _ string, c syscall.RawConn) error {
 		var err error
 		if ctl := c.Control(func(fd uintptr) {
-			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 8<<10)
+			err = setReceiveBuffer(fd, 8<<10)
 		}); ctl != nil {
 			return ctl
 		}

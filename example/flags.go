@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +108,7 @@ func try(options []heymanito.Option) (err error) {
 			err = errors.New(fmt.Sprint(said))
 		}
 	}()
-	heymanito.New(append(options[:len(options):len(options)], heymanito.WithLogger(slog.New(slog.DiscardHandler)))...) // it starts nothing
+	heymanito.New(append(slices.Clip(options), heymanito.WithLogger(slog.New(slog.DiscardHandler)))...) // it starts nothing
 	return nil
 }
 

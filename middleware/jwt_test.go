@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -280,7 +281,7 @@ func publicForms(t *testing.T, key any) map[string][]byte {
 		"PEM, CRLF":            []byte(strings.ReplaceAll(string(block), "\n", "\r\n")),
 		"PEM from a .env file": []byte(strings.ReplaceAll(string(block), "\n", `\n`)),
 		"DER":                  der,
-		"DER and a newline":    append(der[:len(der):len(der)], '\n'),
+		"DER and a newline":    append(slices.Clip(der), '\n'),
 		"base64 DER":           []byte(base64.StdEncoding.EncodeToString(der)),
 		"base64url DER":        []byte(base64.RawURLEncoding.EncodeToString(der) + "\n"),
 		"hex DER":              fmt.Appendf(nil, "%x", der),

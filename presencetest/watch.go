@@ -79,7 +79,8 @@ func checkChurn(r *rig) error {
 		for range sets {
 			for _, i := range random.Perm(users) {
 				user := fmt.Sprintf("user %d of worker %d", i, worker)
-				was, next := now[user], heymanito.Presence{}
+				was := now[user]
+				var next heymanito.Presence
 				switch random.IntN(10) {
 				case 0, 1: // nothing new
 					next = was

@@ -187,8 +187,11 @@ func TestPollingOversizedPayload(t *testing.T) {
 				t.Fatal(err)
 			}
 			resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
-			if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
-				t.Errorf("answered %v, %v", resp, err)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.Body.Close(); resp.StatusCode != http.StatusRequestEntityTooLarge {
+				t.Errorf("answered %v", resp)
 			}
 			if took := time.Since(begin); took > b.cfg.WriteTimeout {
 				t.Errorf("answered after %v", took)

@@ -126,7 +126,8 @@ var streams = []struct {
 	{
 		"5.4 control frames between fragments",
 		join(texts(".", opText, "a"), texts("F", opPing, "p"), frame(opContinuation, 1, []byte("b")), texts("F", opPong, ""), frame(fin|opContinuation, 1, []byte("c")), texts("F", opText, "d")),
-		[]string{"control 9 p", "control a ", "text abc", "text d"}, 0,
+		[]string{"control 9 p", "control a ", "text abc", "text d"},
+		0,
 	},
 	{"5.4 a continuation of nothing", frame(fin|opContinuation, 1, []byte("x")), nil, closeProtocol},
 	{"5.4 a continuation after the end", join(texts(".F", opText, "a", "b"), frame(fin|opContinuation, 1, nil)), []string{"text ab"}, closeProtocol},
@@ -160,24 +161,28 @@ var streams = []struct {
 	{
 		"read past",
 		join(texts("F", opText, "4"+strings.Repeat("x", 1000)), texts("F", opText, "4next")),
-		[]string{"large 1001 4" + strings.Repeat("x", 511), "text 4next"}, 0,
+		[]string{"large 1001 4" + strings.Repeat("x", 511), "text 4next"},
+		0,
 	},
 	{"read past, as large as may be", texts("F", opText, "4"+strings.Repeat("y", 15_999)), []string{"large 16000 4" + strings.Repeat("y", 511)}, 0},
 	{"read past, binary", join(texts("F", opBinary, strings.Repeat("\xff", 5000)), texts("F", opText, "4next")), []string{"large binary 5000", "text 4next"}, 0},
 	{
 		"read past, in fragments that grow too large",
 		join(texts("...F", opText, "4abc", strings.Repeat("d", 500), strings.Repeat("e", 500), "f"), texts("F", opText, "4next")),
-		[]string{"large 1005 4abc" + strings.Repeat("d", 500) + strings.Repeat("e", 8), "text 4next"}, 0,
+		[]string{"large 1005 4abc" + strings.Repeat("d", 500) + strings.Repeat("e", 8), "text 4next"},
+		0,
 	},
 	{
 		"read past, in fragments, the first is too large",
 		texts("...F", opText, "4"+strings.Repeat("a", 1500), "", "bc", ""),
-		[]string{"large 1503 4" + strings.Repeat("a", 511)}, 0,
+		[]string{"large 1503 4" + strings.Repeat("a", 511)},
+		0,
 	},
 	{
 		"read past, binary, with control frames between the fragments",
 		join(texts(".", opBinary, strings.Repeat("a", 1500)), texts("F", opPing, "1"), frame(opContinuation, 9, make([]byte, 10)), texts("F", opPing, "2"), frame(fin|opContinuation, 9, make([]byte, 3000)), texts("F", opText, "4next")),
-		[]string{"control 9 1", "control 9 2", "large binary 4510", "text 4next"}, 0,
+		[]string{"control 9 1", "control 9 2", "large binary 4510", "text 4next"},
+		0,
 	},
 	{"read past, the last fragment is empty and late", join(texts("..", opText, strings.Repeat("a", 999), "bc"), frame(fin|opContinuation, 3, nil)), []string{"large 1001 " + strings.Repeat("a", 512)}, 0},
 	{"read past, then a new message among its fragments", join(texts(".", opText, strings.Repeat("a", 1500)), texts("F", opText, "b")), nil, closeProtocol},
@@ -206,9 +211,8 @@ func TestWSFrames(t *testing.T) {
 				if !slices.Equal(got, c.want) {
 					t.Errorf("%s: found %.900q, want %.900q", name, got, c.want)
 				}
-				var ce *closeError
 				code := 0
-				if errors.As(err, &ce) {
+				if ce, ok := errors.AsType[*closeError](err); ok {
 					code = ce.reason.closeCode()
 				} else if err != nil {
 					t.Errorf("%s: %v", name, err)
@@ -250,7 +254,7 @@ func TestWSFramesInEveryChunking(t *testing.T) {
 			t.Fatalf("cut at %v: %q, %v", cuts, got, err)
 		}
 	}
-	for i := range len(stream) {
+	for i := range stream {
 		for j := range len(stream) - i {
 			check(i, j)
 		}

@@ -29,11 +29,14 @@ func TestPlaceholders(t *testing.T) {
 		{"the value itself", `{"_placeholder":true,"num":0}`, []string{`{"_placeholder":true,"num":0}=0`}, nil},
 		{"spaces", " [ { \"num\" : 7 , \"_placeholder\" : true } ]\n", []string{`{ "num" : 7 , "_placeholder" : true }=7`}, nil},
 		{"in order of appearance", `["e",{"a":{"_placeholder":true,"num":2},"b":[{"_placeholder":true,"num":0}]},{"_placeholder":true,"num":1}]`, []string{
-			`{"_placeholder":true,"num":2}=2`, `{"_placeholder":true,"num":0}=0`, `{"_placeholder":true,"num":1}=1`}, nil},
+			`{"_placeholder":true,"num":2}=2`, `{"_placeholder":true,"num":0}=0`, `{"_placeholder":true,"num":1}=1`,
+		}, nil},
 		{"other members", `{"a":[1,{}],"_placeholder":true,"x":"y","num":3,"z":null}`, []string{
-			`{"a":[1,{}],"_placeholder":true,"x":"y","num":3,"z":null}=3`}, nil},
+			`{"a":[1,{}],"_placeholder":true,"x":"y","num":3,"z":null}=3`,
+		}, nil},
 		{"the same twice", `[{"_placeholder":true,"num":1},{"_placeholder":true,"num":1}]`, []string{
-			`{"_placeholder":true,"num":1}=1`, `{"_placeholder":true,"num":1}=1`}, nil},
+			`{"_placeholder":true,"num":1}=1`, `{"_placeholder":true,"num":1}=1`,
+		}, nil},
 		{"escaped keys", `{"\u005fplaceholder":true,"\u006eu\u006D":4}`, []string{`{"\u005fplaceholder":true,"\u006eu\u006D":4}=4`}, nil},
 		{"highest num", `{"_placeholder":true,"num":2147483647}`, []string{`{"_placeholder":true,"num":2147483647}=2147483647`}, nil},
 
@@ -105,9 +108,11 @@ func TestPlaceholders(t *testing.T) {
 		{"equal keys of other objects", `[{"a":{"_placeholder":true,"num":0}},{"a":1,"b":{"a":2}}]`, []string{`{"_placeholder":true,"num":0}=0`}, nil},
 		{"equal keys of parent and child", `{"a":{"b":{"_placeholder":true,"num":0},"a":1},"b":2}`, []string{`{"_placeholder":true,"num":0}=0`}, nil},
 		{"equal escaped keys at each level", `{"\u0061":[{"\u0061":{"_placeholder":true,"num":0},"\u0062":{"\u0061":{"_placeholder":true,"num":1}}}]}`, []string{
-			`{"_placeholder":true,"num":0}=0`, `{"_placeholder":true,"num":1}=1`}, nil},
+			`{"_placeholder":true,"num":0}=0`, `{"_placeholder":true,"num":1}=1`,
+		}, nil},
 		{"escaped keys that differ", `{"\u0061":{"_placeholder":true,"num":0},"\u0062":{"_placeholder":true,"num":1},"\\u0061":2,"\u0061a":3}`, []string{
-			`{"_placeholder":true,"num":0}=0`, `{"_placeholder":true,"num":1}=1`}, nil},
+			`{"_placeholder":true,"num":0}=0`, `{"_placeholder":true,"num":1}=1`,
+		}, nil},
 		{"different lone surrogates are different keys", `{"\ud800":{"_placeholder":true,"num":0},"\ud801":1,"\ufffd":2,"\udc00":3}`, []string{`{"_placeholder":true,"num":0}=0`}, nil},
 		{"equal lone surrogates are equal keys", `{"\ud800":{"_placeholder":true,"num":0},"\uD800":1}`, nil, jsonspan.ErrPlaceholder},
 		{"__proto__ is a key like others", `{"__proto__":{"_placeholder":true,"num":0}}`, []string{`{"_placeholder":true,"num":0}=0`}, nil},

@@ -137,6 +137,14 @@ func (p *Poll) Join() error {
 	return err
 }
 
+// Quit ends the session, also one that the server has closed and the client has
+// not heard of, and closes the connections.
+func (p *Poll) Quit() {
+	_ = p.Send("1") // refused if the session is closing: then the poll ends it
+	_, _ = p.Get(context.Background())
+	p.Close()
+}
+
 // Close cuts the connections. A session that has no poll pending lives on
 // until the server misses its heartbeat.
 func (p *Poll) Close() {

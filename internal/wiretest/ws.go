@@ -70,18 +70,18 @@ func HandshakeWS(nc net.Conn, host, query string, headers ...string) (*WS, error
 		return nil, err
 	}
 	r := bufio.NewReader(nc)
-	head := ""
+	var lines strings.Builder
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
 			return nil, err
 		}
-		head += line
+		lines.WriteString(line)
 		if line == "\r\n" {
 			break
 		}
 	}
-	status := 0
+	head, status := lines.String(), 0
 	if _, err := fmt.Sscanf(head, "HTTP/1.1 %d", &status); err != nil {
 		return nil, err
 	}

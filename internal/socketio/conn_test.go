@@ -1,0 +1,146 @@
+package socketio_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/heymanito/heymanito/internal/socketio"
+	"github.com/heymanito/heymanito/internal/wiretest"
+)
+
+// Events that come while the host is thinking are held, and handled in order;
+// one too many ends the connection.
+func TestHeldEvents(t *testing.T) {
+	for _, n := range []int{16, 17} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			b := newBed(t)
+			answer := make(chan struct{})
+			b.connect = func(ctx context.Context, c *socketio.Conn, _ []byte) error {
+				select {
+				case <-answer:
+					return open(c)
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			ws := b.dial()
+			packets, want := []string{"40"}, []string{"connect "}
+			for i := range n {
+				packets = append(packets, fmt.Sprintf(`42["e%d"]`, i))
+				want = append(want, fmt.Sprintf("e%d", i))
+			}
+			b.send(ws, packets...)
+			if n > 16 {
+				b.closes(ws, 1008)
+				b.noted("connect ")
+				return
+			}
+			// A ping behind them has been answered: they have been read.
+			if err := ws.Write(wiretest.Frame(true, wiretest.OpPing, nil)); err != nil {
+				t.Fatal(err)
+			}
+			if op, _, err := ws.Read(); err != nil || op != wiretest.OpPong {
+				t.Fatalf("%d %v", op, err)
+			}
+			b.noted("connect ")
+			close(answer)
+			b.noted(want...)
+		})
+	}
+}
+
+// What is sent to a client before it is let in comes right behind the answer
+// to its CONNECT and what the host wants first.
+func TestCorked(t *testing.T) {
+	b := newBed(t)
+	b.connect = func(_ context.Context, c *socketio.Conn, _ []byte) error {
+		if !c.Send(socketio.NewOutgoing("early", nil, 0).Frames()...) {
+			t.Error("not taken")
+		}
+		return open(c)
+	}
+	ws := b.dial()
+	b.send(ws, "40")
+	for _, want := range []string{"40{", `42["welcome"]`, `42["early"]`} {
+		b.hear(ws, want)
+	}
+}
+
+// A client that was refused may try again on the same transport.
+func TestRefusedTriesAgain(t *testing.T) {
+	b := newBed(t)
+	b.connect = func(_ context.Context, c *socketio.Conn, auth []byte) error {
+		if auth == nil {
+			return &socketio.Refusal{Message: "who"}
+		}
+		return open(c)
+	}
+	ws := b.dial()
+	b.send(ws, "40")
+	b.hear(ws, "44")
+	b.send(ws, `40{"me":1}`)
+	b.hear(ws, "40")
+	b.hear(ws, `42["welcome"]`)
+	ws.Close()
+	b.noted("connect ", `connect {"me":1}`, "closed: transport close")
+}
+
+// A client that leaves while the host is thinking was never there.
+func TestLeavesDuringConnect(t *testing.T) {
+	b := newBed(t)
+	thinking := make(chan struct{})
+	b.connect = func(ctx context.Context, c *socketio.Conn, _ []byte) error {
+		close(thinking)
+		<-ctx.Done()
+		if c.Open() {
+			t.Error("let in after it had left")
+		}
+		b.note("thought")
+		return ctx.Err()
+	}
+	ws := b.dial()
+	b.send(ws, "40")
+	<-thinking
+	ws.Close()
+	b.noted("connect ", "thought")
+}
+
+// Closed comes once and last, however a connection ends.
+func TestClosedOnce(t *testing.T) {
+	b := newBed(t)
+	for range 50 {
+		ws := b.join()
+		b.send(ws, `42["m"]`, "41")
+		ws.Close()
+	}
+	want := slices.Repeat([]string{"closed: client namespace disconnect (goodbye)", "connect ", "m"}, 50)
+	slices.Sort(want)
+	for done := false; !done; {
+		b.mu.Lock()
+		done = len(b.log) >= len(want)
+		b.mu.Unlock()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.Sort(b.log); !slices.Equal(b.log, want) {
+		t.Errorf("the host has seen %q", b.log)
+	}
+}
+
+// A kick reaches whoever is being let in after the answer to its CONNECT.
+func TestDisconnectWhileConnecting(t *testing.T) {
+	b := newBed(t)
+	b.connect = func(_ context.Context, c *socketio.Conn, _ []byte) error {
+		c.Disconnect(socketio.NewOutgoing("bye", nil, 0).Frames()...)
+		return open(c)
+	}
+	ws := b.dial()
+	b.send(ws, "40")
+	for _, want := range []string{"40{", `42["welcome"]`, `42["bye"]`, "41"} {
+		b.hear(ws, want)
+	}
+	b.closes(ws, 1000)
+	b.noted("connect ", "closed: forced close")
+}

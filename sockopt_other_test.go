@@ -1,0 +1,9 @@
+//go:build !windows
+
+package heymanito_test
+
+import "syscall"
+
+func setReceiveBuffer(fd uintptr, bytes int) error {
+	return syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, bytes)
+}
