@@ -1112,7 +1112,7 @@ func TestKickedOnTheWayIn(t *testing.T) {
 		a := start(t, heymanito.WithPresence(store))
 		ann := a.join("ann")
 		ws := a.dial("bob")
-		if err := ws.Send("40"); err != nil {
+		if err := ws.Write(wiretest.Texts("40", `42["sendMessage",`+mail("m", "bob", "ann")+`]`)); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -1126,7 +1126,7 @@ func TestKickedOnTheWayIn(t *testing.T) {
 			t.Errorf("bob was sent %q", got)
 		}
 		time.Sleep(time.Minute)
-		ann.hears(online("bob"), offline("bob"))
+		ann.hears(online("bob"), offline("bob")) // and what he was going to say is not said
 	})
 }
 

@@ -321,9 +321,10 @@ func (s *Socket) wrote(n int) { s.unheard.Add(int64(n)) }
 const slowestLink = 16 << 10
 
 // deadAt is when a client that shows no life until then is gone. The first
-// second's worth of bytes is within the timeout. With mu.
+// second's worth of bytes is within the timeout; more than the largest message
+// is hardly on its way all at once. With mu.
 func (s *Socket) deadAt() int64 {
-	ahead := max(s.unheard.Load()-slowestLink, 0)
+	ahead := min(max(s.unheard.Load()-slowestLink, 0), int64(s.srv.cfg.MaxPayload))
 	return s.pinged + int64(s.srv.cfg.PingTimeout) + ahead*int64(time.Second)/slowestLink
 }
 
