@@ -26,6 +26,7 @@ type wheel struct {
 type beat struct {
 	prev, next *beat
 	slot       int
+	at         int64
 	in         bool
 	sock       *Socket
 }
@@ -39,14 +40,16 @@ func (w *wheel) init(s *Server) {
 	w.tick = max(w.tick, time.Millisecond)
 }
 
-// set makes b fire at or up to a tick after at.
+// set makes b fire at or up to a tick after at, if it does not fire earlier
+// anyway: whoever fires asks what is due next.
 func (w *wheel) set(b *beat, at int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.done {
+	if w.done || b.in && b.at <= at {
 		return
 	}
 	w.unlink(b)
+	b.at = at
 	if w.count == 0 {
 		w.next = w.srv.now() + int64(w.tick)
 	}

@@ -475,9 +475,9 @@ func (s *Socket) Go(f func()) { s.srv.goRun(f) }
 // CloseAfter closes the session after d, if the client has not done it by
 // then.
 func (s *Socket) CloseAfter(d time.Duration) {
+	at := s.srv.now() + int64(d)
 	s.mu.Lock()
-	s.expires = s.srv.now() + int64(d)
-	at := s.nextBeat()
+	s.expires = at
 	s.mu.Unlock()
 	s.srv.beats.set(&s.beat, at)
 }

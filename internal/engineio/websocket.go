@@ -173,7 +173,7 @@ func (s *Server) probeWebSocket(c *wsConn, answer, early []byte) {
 		sock.probeBy = s.now() + int64(s.cfg.UpgradeTimeout)
 		s.goRun(func() { c.read(early) })
 	}
-	at := sock.nextBeat()
+	at := sock.probeBy
 	sock.mu.Unlock()
 	if !ok {
 		c.bye(closePolicy, "this session has its WebSocket")
