@@ -123,17 +123,17 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 // moment it is in the registry; they wait until it has its online_users.
 func (s *Server) welcome(ctx context.Context, d *device) *Error {
 	if err := s.watchPresence(ctx); err != nil {
-		return asError(err, CodeUnavailable)
+		return &Error{Code: CodeUnavailable, Err: err}
 	}
 	if s.cfg.hooks.Contacts != nil {
 		if err := s.roster.enter(ctx, d.ChatPath); err != nil {
-			return asError(err, CodeUnavailable)
+			return &Error{Code: CodeUnavailable, Err: err}
 		}
 		defer s.roster.entered(d.ChatPath)
 	}
 	d.conn.Value = d
 	if err := s.registry.join(ctx, d); err != nil {
-		return asError(err, CodeUnavailable)
+		return &Error{Code: CodeUnavailable, Err: err}
 	}
 	if !s.roster.subscribe(d) {
 		s.registry.leave(d, false)

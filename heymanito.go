@@ -32,7 +32,7 @@ const readPastFactor = 16
 
 // Server is the real-time back end. It is an http.Handler to be mounted under
 // any path; clients expect /socket.io/. Its methods are safe for concurrent
-// use, also from within hooks.
+// use, and but for Shutdown, which waits for them, also from within hooks.
 type Server struct {
 	cfg      *config
 	log      *slog.Logger

@@ -342,6 +342,7 @@ func TestEarlyLimits(t *testing.T) {
 				if err == nil || err.Error() != "closed by the server: "+c.want {
 					t.Errorf("%v, want %s", err, c.want)
 				}
+				synctest.Wait() // the hook's context has ended, too
 				close(open)
 				ann.hears()
 			})

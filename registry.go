@@ -97,17 +97,21 @@ func (r *registry) join(ctx context.Context, d *device) error {
 	if oldest != nil {
 		oldest.conn.Close(engineio.Replaced)
 	}
-	if err := r.settle(ctx, u); err != nil {
+	joined := false
+	defer func() { // also when the store panics
 		sh.mu.Lock()
 		rest := time.Until(u.forgive)
+		if joined {
+			u.forgive = time.Time{}
+		}
 		sh.mu.Unlock()
-		r.remove(d, rest)
-		return err
-	}
-	sh.mu.Lock()
-	u.forgive = time.Time{}
-	sh.mu.Unlock()
-	return nil
+		if !joined {
+			r.remove(d, rest)
+		}
+	}()
+	err := r.settle(ctx, u)
+	joined = err == nil
+	return err
 }
 
 // leave removes a device. When it was the last, the user is offline at once

@@ -322,7 +322,7 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 	}
 	c.let = true
 	c.phase = phaseDraining
-	for !c.goodbye && len(c.held) > 0 { // also if the transport has closed behind it
+	for !c.goodbye && c.kick == nil && len(c.held) > 0 { // also if the transport has closed behind it; not after a kick
 		p := c.held[0]
 		c.held = c.held[1:]
 		c.mu.Unlock()

@@ -44,8 +44,8 @@ func TestScanHeader(t *testing.T) {
 		{`510-/,3["a"]`, "3", `["a"]`, 10, true},
 		{`50-["a"]`, "", `["a"]`, 0, true},
 		{`500-["a"]`, "", `["a"]`, 0, true},
-		{`62147483647-1[]`, "1", `[]`, 1<<31 - 1, true},
-		{`62147483648-1[]`, "", "", 0, false},
+		{`6999999999-1[]`, "1", `[]`, 999_999_999, true},
+		{`61000000000-1[]`, "", "", 0, false},
 		{`5-["a"]`, "", "", 0, false},
 		{`5+1-["a"]`, "", "", 0, false},
 		{`5--1-["a"]`, "", "", 0, false},
@@ -82,7 +82,7 @@ func TestScanName(t *testing.T) {
 		{`[1]`, "", true},
 		{`[null,1]`, "", true},
 		{`[{"a":1}]`, "", true},
-		{`["cut`, "", true},    // answered as malformed: it may have an id
+		{`["cut`, "", true},     // answered as malformed: it may have an id
 		{`[nonsense`, "", true}, // so may this
 		{`[`, "", true},
 		{`[]`, "", false},
