@@ -99,6 +99,13 @@ func (s *Socket) Context() context.Context {
 	return s.ctx
 }
 
+// Closed reports whether the session has ended, or is ending, and why.
+func (s *Socket) Closed() (Reason, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason, s.state != stateOpen
+}
+
 // Transport returns the name of the current transport.
 func (s *Socket) Transport() string {
 	s.mu.Lock()

@@ -130,7 +130,7 @@ func (c *Conn) Request() *http.Request { return c.sock.Request() }
 func (c *Conn) Open(first ...*engineio.Frame) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gone || c.phase != phaseConnecting {
+	if c.gone || c.phase != phaseConnecting || c.open.Load() {
 		return false
 	}
 	frames := append([]*engineio.Frame{connectFrame(c.id)}, first...)
@@ -322,7 +322,7 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 	}
 	c.let = true
 	c.phase = phaseDraining
-	for !c.goodbye && c.kick == nil && len(c.held) > 0 { // also if the transport has closed behind it; not after a kick
+	for !c.goodbye && !c.ended() && len(c.held) > 0 {
 		p := c.held[0]
 		c.held = c.held[1:]
 		c.mu.Unlock()
@@ -341,6 +341,13 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 	c.phase = phaseOpen
 	c.mu.Unlock()
 	close(drained)
+}
+
+// ended reports whether this side has ended the connection: nothing more of it
+// is handled then. What a client said before it left is.
+func (c *Conn) ended() bool {
+	r, closed := c.sock.Closed()
+	return closed && r != engineio.TransportClose && r != engineio.TransportError
 }
 
 // leave ends the connection, once. While connect is at work it is connect that
