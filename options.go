@@ -58,7 +58,7 @@ func newConfig(opts []Option) *config {
 		transports:       []string{engineio.Polling, engineio.WebSocket},
 		pingInterval:     20 * time.Second,
 		pingTimeout:      20 * time.Second,
-		writeTimeout:     10 * time.Second,
+		writeTimeout:     30 * time.Second,
 		grace:            5 * time.Second,
 		drain:            5 * time.Second,
 		ringTimeout:      45 * time.Second,
@@ -288,7 +288,8 @@ func WithClientTimeout(d time.Duration) Option {
 }
 
 // WithWriteTimeout sets how long a write may make no progress at all before
-// the connection is closed (default 10 s).
+// the connection is closed (default 30 s: a proxy on a slow link takes nothing
+// until half of what it holds is through).
 func WithWriteTimeout(d time.Duration) Option {
 	return func(c *config) {
 		needPositive("WithWriteTimeout", d)

@@ -43,7 +43,7 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	pingInterval := f.Duration("ping-interval", 20*time.Second, "how often a client is pinged")
 	pingTimeout := f.Duration("ping-timeout", 20*time.Second, "how long it may then be silent")
 	clientTimeout := f.Duration("client-timeout", 40*time.Second, "pingTimeout that clients are told; twice -ping-timeout if not given")
-	writeTimeout := f.Duration("write-timeout", 10*time.Second, "how long a write may make no progress")
+	writeTimeout := f.Duration("write-timeout", 30*time.Second, "how long a write may make no progress")
 	grace := f.Duration("offline-grace", 5*time.Second, "how long a user whose connection broke counts as online")
 	f.DurationVar(&s.drain, "drain", 5*time.Second, "over how much time a shutdown spreads its closes")
 	ringTimeout := f.Duration("ring-timeout", 45*time.Second, "how long a call rings")
