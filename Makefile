@@ -8,7 +8,7 @@ GOFUMPT       := go run mvdan.cc/gofumpt@v0.12.0
 GOTESTSUM     := go run gotest.tools/gotestsum@v1.13.0
 BENCHSTAT     := go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-FUZZTIME  ?= 1m
+INPUTS    ?= 2000000
 BENCH     ?= .
 COUNT     ?= 6
 
@@ -70,10 +70,10 @@ browser: setup-example setup-e2e build-example
 
 .PHONY: fuzz fuzz-short bench bench-compare
 fuzz:
-	$(call each-module,$(CURDIR)/.ci/fuzz $(FUZZTIME))
+	$(call each-module,$(CURDIR)/.ci/fuzz $(INPUTS))
 
 fuzz-short:
-	$(call each-module,$(CURDIR)/.ci/fuzz 5s)
+	$(call each-module,$(CURDIR)/.ci/fuzz 40000)
 
 # Twice, with a change in between: make bench; git stash; make bench OUT=old.txt; make bench-compare
 OUT ?= new.txt
