@@ -551,7 +551,6 @@ func TestAbuseWriteOnly(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer ws.Close()
-				_ = ws.Net.(*net.TCPConn).SetReadBuffer(4096)
 				lines = append(lines, ws)
 			}
 			burst := bytes.Repeat(c.frame, 1+(256<<10)/len(c.frame))

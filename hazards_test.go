@@ -730,7 +730,6 @@ func TestHazard8SlowReader(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer slow.Close()
-			_ = slow.Net.(*net.TCPConn).SetReadBuffer(4096)
 			go func() { // reads nothing, and answers pings
 				defer close(done)
 				for slow.Write(wiretest.Texts("3")) == nil {
