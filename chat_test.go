@@ -548,3 +548,66 @@ func TestSlowHooks(t *testing.T) {
 		})
 	}
 }
+
+// gatedStore takes a user's coming only when its gate is opened.
+type gatedStore struct {
+	heymanito.PresenceStore
+	user string
+	gate chan struct{}
+}
+
+func (s *gatedStore) Set(ctx context.Context, p heymanito.Presence) error {
+	if p.User == s.user && p.Online {
+		select {
+		case <-s.gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.PresenceStore.Set(ctx, p)
+}
+
+// What waits for a device that is being let in is bounded as its queue will be.
+func TestMessagesForWhoIsLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &gatedStore{heymanito.NewMemoryPresence(), "bob", make(chan struct{})}
+		a := start(t, heymanito.WithPresence(store), heymanito.WithMaxQueue(10_000))
+		ann := a.join("ann")
+		send := func(n int) (delivery string) {
+			return ann.EmitAck("sendMessage", fmt.Sprintf(`{"id":%d,"senderChatPath":"ann","recipientChatPath":"bob","content":%q}`, n, strings.Repeat("x", 3000))).Delivery
+		}
+		bob := a.dial("bob")
+		if err := bob.Send("40"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := send(1); got != "sent" {
+			t.Errorf("a message for whom is being let in: %s", got)
+		}
+		close(store.gate)
+		for _, want := range []string{`40{"sid"`, `42["online_users"`, `42["receiveMessage",{"id":1,`} {
+			if p, err := bob.Text(); err != nil || !strings.HasPrefix(p, want) {
+				t.Errorf("bob was sent %.40q, %v; want %s", p, err, want)
+			}
+		}
+		bob.Close()
+		synctest.Wait()
+
+		store.gate = make(chan struct{})
+		bob = a.dial("bob")
+		if err := bob.Send("40"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		var got []string
+		for i := range 5 {
+			got = append(got, send(i+2))
+		}
+		if want := []string{"sent", "sent", "sent", "offline", "offline"}; !slices.Equal(got, want) {
+			t.Errorf("3,000 bytes at a time for a queue of 10,000: %q", got)
+		}
+		if _, _, err := bob.Read(); err == nil {
+			t.Error("bob was not cut off")
+		}
+	})
+}

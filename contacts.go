@@ -3,6 +3,8 @@ package heymanito
 import (
 	"context"
 	"slices"
+
+	"github.com/heymanito/heymanito/internal/socketio"
 )
 
 // Scoped presence, for hosts with the Contacts hook. There is one rule: y's
@@ -221,7 +223,9 @@ func (cs *circles) subscribe(d *device) bool {
 	for x := range c.sees {
 		body = appendUser(body, x, cs.roster.online[x])
 	}
-	if !d.conn.Open(onlineUsers(appendUser(body, d.ChatPath, d.SocketID))) {
+	body = appendUser(body, d.ChatPath, d.SocketID)
+	list := socketio.NewOutgoing("online_users", nil, len(body)+3).Raw(",{").Bytes(body).Raw("}")
+	if !d.conn.Open(list.Frames()...) {
 		return false
 	}
 	c.devices = append(slices.Clip(c.devices), d)

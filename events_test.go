@@ -590,6 +590,15 @@ func TestRelay(t *testing.T) {
 			bob.hears(event + "(" + payload + ")")
 			bob2.hears(event + "(" + payload + ")")
 			ann.says(`{"status":"ok"}`, event, `{"senderChatPath":"ann","recipientChatPath":"nobody"}`)
+			for _, twice := range []string{ // a parser that takes the first would read another name
+				`{"senderChatPath":"bob","recipientChatPath":"bob","senderChatPath":"ann"}`,
+				`{"senderChatPath":"ann","recipientChatPath":"cid","recipientCh\u0061tPath":"bob"}`,
+				`{"senderChatPath":"ann","x":{"senderChatPath":"bob"},"recipientChatPath":"bob","senderChatPath":"ann"}`,
+			} {
+				if code := ann.code(event, twice); code != "invalid" {
+					t.Errorf("%s %s: %s", event, twice, code)
+				}
+			}
 			self := `{"senderChatPath":"ann","recipientChatPath":"ann"}`
 			ann.says(`{"status":"ok"}`, event, self)
 			ann2.hears(event + "(" + self + ")")

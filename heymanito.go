@@ -18,8 +18,11 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/go-chi/chi/v5"
 
 	"github.com/heymanito/heymanito/internal/engineio"
 	"github.com/heymanito/heymanito/internal/jsonspan"
@@ -87,6 +90,7 @@ func New(opts ...Option) *Server {
 				ConnectTimeout: cfg.handshakeTimeout,
 				HeldEvents:     cfg.handshakeEvents,
 				MaxPayload:     cfg.maxPayload,
+				MaxCorked:      cfg.maxQueue,
 			})
 		},
 	})
@@ -100,8 +104,24 @@ func New(opts ...Option) *Server {
 // at its path.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.checkOrigin(w, r) {
-		s.engine.ServeHTTP(w, r)
+		s.engine.ServeHTTP(w, withOwnRoute(r))
 	}
+}
+
+// withOwnRoute gives the auth hook, which runs after the handshake's request
+// has been served, the chi parameters of that request: chi uses the value that
+// holds them again for the next one.
+func withOwnRoute(r *http.Request) *http.Request {
+	route := chi.RouteContext(r.Context())
+	if route == nil {
+		return r
+	}
+	own := chi.NewRouteContext()
+	own.RoutePath, own.RouteMethod = route.RoutePath, route.RouteMethod
+	own.RoutePatterns = slices.Clone(route.RoutePatterns)
+	own.URLParams.Keys = slices.Clone(route.URLParams.Keys)
+	own.URLParams.Values = slices.Clone(route.URLParams.Values)
+	return r.WithContext(context.WithValue(r.Context(), chi.RouteCtxKey, own))
 }
 
 // Shutdown refuses new clients with 503, closes every connection (spread over
@@ -110,8 +130,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // it cuts what is left and returns ctx's error. The Server cannot be used
 // again.
 //
-// http.Server.Shutdown does not wait for WebSockets: call this one before it,
-// or from http.Server.RegisterOnShutdown.
+// http.Server.Shutdown does not wait for WebSockets, nor for what was given to
+// its RegisterOnShutdown: call this one before it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer context.AfterFunc(ctx, s.cancel)() // a hook that hangs is told
 	err := s.engine.Shutdown(ctx, s.cfg.drain)

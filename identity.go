@@ -18,8 +18,10 @@ const maxNameBytes = 256
 // opened its connection and the auth object of its CONNECT packet.
 type Handshake struct {
 	// Request opened the connection. Its body is gone; its headers, cookies,
-	// TLS state and context values (those of the host's middleware) are there.
-	// Its context is not the connection's: use the ctx passed to AuthFunc.
+	// TLS state and context values (those of the host's middleware, and chi's
+	// URL parameters) are there. But it has been served when AuthFunc runs:
+	// its context has ended, use the ctx passed to AuthFunc, and what a router
+	// other than chi takes back with the request is void.
 	Request *http.Request
 	// Query is the parsed query of Request.
 	Query url.Values

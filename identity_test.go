@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/heymanito/heymanito"
 	"github.com/heymanito/heymanito/internal/wiretest"
 )
@@ -534,6 +536,50 @@ func TestNamedLikeASocketID(t *testing.T) {
 		ann.hears(offline("<ann>"))
 		if ann.code("wiretest-sync") != "invalid" {
 			t.Error("ann has lost her connection")
+		}
+	})
+}
+
+// chi uses the value that holds a request's URL parameters again when it has
+// served it; the auth hook runs later, and must read its own.
+func TestAuthReadsItsOwnRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := startBehind(t, func(h http.Handler) http.Handler {
+			r := chi.NewRouter()
+			r.Mount("/{tenant}/socket.io/", h)
+			return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				req.URL.Path = "/" + req.Header.Get("Tenant") + req.URL.Path // the test client knows one path
+				r.ServeHTTP(w, req)
+			})
+		}, heymanito.WithAuth(func(_ context.Context, h heymanito.Handshake) (heymanito.Identity, error) {
+			if tenant := chi.URLParam(h.Request, "tenant"); h.UserID != tenant+"-user" {
+				return heymanito.Identity{}, fmt.Errorf("%s comes from tenant %q", h.UserID, tenant)
+			}
+			return heymanito.Identity{ChatPath: h.UserID}, nil
+		}))
+		var visits []*wiretest.WS
+		for i := range 50 {
+			nc, err := a.net.Dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			ws, err := wiretest.HandshakeWS(nc, "heymanito.test", fmt.Sprintf("EIO=4&transport=websocket&userId=t%d-user", i), fmt.Sprintf("Tenant: t%d", i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			visits = append(visits, ws)
+		}
+		for i, ws := range visits {
+			if _, err := ws.Text(); err != nil {
+				t.Fatal(err)
+			}
+			if err := ws.Send("40"); err != nil {
+				t.Fatal(err)
+			}
+			if p, err := ws.Text(); err != nil || !strings.HasPrefix(p, `40{"sid"`) {
+				t.Errorf("visit %d: %s, %v", i, p, err)
+			}
 		}
 	})
 }

@@ -13,8 +13,9 @@ import (
 // roster knows who is online and tells the devices of this server: everyone of
 // everyone, or, with the Contacts hook, contacts of each other only.
 //
-// It learns of presence from the store's edges and nowhere else, so that it is
-// the same on every node.
+// It learns of presence from the store's edges, so that it is the same on every
+// node; only the coming of a user whose device is let in here, which the store
+// has taken, it does not wait for.
 type roster struct {
 	srv    *Server
 	scoped bool
@@ -24,8 +25,8 @@ type roster struct {
 	devices []*device         // that are told; everyone mode
 
 	// The body of online_users, without its braces. It only ever grows in
-	// place, so that frames made of it share it; any other change makes it
-	// stale.
+	// place: the frames that are made of it share it, whatever comes behind
+	// their part. Any other change makes it stale.
 	body  []byte
 	stale bool
 
@@ -70,11 +71,17 @@ func (s *Server) watch() {
 	}
 }
 
-func (s *Server) watchOnceMore() error {
+func (s *Server) watchOnceMore() (err error) {
+	defer func() { // the store is the host's
+		if said := recover(); said != nil {
+			s.panicked("PresenceStore.Watch", said)
+			err = &Error{Code: CodeInternal}
+		}
+	}()
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	defer cancel(nil)
 	r := &resync{roster: s.roster}
-	err := s.cfg.presence.Watch(ctx, func() {
+	err = s.cfg.presence.Watch(ctx, func() {
 		if err := r.load(ctx); err != nil {
 			cancel(err)
 			return
@@ -160,6 +167,10 @@ func (r *roster) users() []string {
 func (r *roster) edge(e Edge) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.take(e)
+}
+
+func (r *roster) take(e Edge) { // with mu
 	socketID, was := r.online[e.User]
 	switch {
 	case !e.Online && !was, e.Online && was && socketID == e.SocketID, e.Moved && !was:
@@ -220,13 +231,6 @@ func appendUser(b []byte, user, socketID string) []byte {
 	return jsonspan.Append(b, socketID)
 }
 
-// onlineUsers is the frame of a list; it does not count against the queue of
-// the client that gets it.
-func onlineUsers(body []byte) *engineio.Frame {
-	f := socketio.NewOutgoing("online_users", nil, len(body)+3).Raw(",{").Bytes(body).Raw("}").Frames()[0]
-	return f.Uncounted()
-}
-
 // subscribe lets d in with the list of who is online, and tells it of every
 // change from then on. It reports false when the client has gone.
 func (r *roster) subscribe(d *device) bool {
@@ -235,7 +239,11 @@ func (r *roster) subscribe(d *device) bool {
 	if r.scoped {
 		return r.circles.subscribe(d)
 	}
-	if !d.conn.Open(onlineUsers(r.list(d))) {
+	// The store has been told that he is online. The edge may still be on its
+	// way: then it is taken now, so that he is in the list that all share, and
+	// is none when it comes.
+	r.take(Edge{Presence: Presence{User: d.ChatPath, Online: true, SocketID: d.SocketID}})
+	if !d.conn.Open(socketio.EventAround("online_users", ",{", r.list(), "}")) {
 		return false
 	}
 	d.place = len(r.devices)
@@ -243,9 +251,8 @@ func (r *roster) subscribe(d *device) bool {
 	return true
 }
 
-// list is the body of online_users for a newcomer, who is in it in any case:
-// the edge of his coming may still be on its way.
-func (r *roster) list(d *device) []byte { // with mu
+// list is the body of online_users.
+func (r *roster) list() []byte { // with mu
 	if r.stale {
 		r.body = make([]byte, 0, len(r.body)+256)
 		for user, socketID := range r.online {
@@ -253,16 +260,7 @@ func (r *roster) list(d *device) []byte { // with mu
 		}
 		r.stale = false
 	}
-	if r.online[d.ChatPath] == d.SocketID {
-		return r.body
-	}
-	body := make([]byte, 0, len(r.body)+64)
-	for user, socketID := range r.online {
-		if user != d.ChatPath {
-			body = appendUser(body, user, socketID)
-		}
-	}
-	return appendUser(body, d.ChatPath, d.SocketID)
+	return r.body[:len(r.body):len(r.body)]
 }
 
 // unsubscribe tells d nothing more.

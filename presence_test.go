@@ -8,8 +8,10 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,10 +46,103 @@ func TestFirstAndLastDevice(t *testing.T) {
 		ann.hears(online("dan"))
 		a.join("eve").sees("ann", "bob <bob 2>", "cid", "dan", "eve")
 		ann.hears(online("eve"))
+		time.Sleep(5 * time.Second) // the first one does not come back
 		bob2.Goodbye()
 		ann.hears(offline("bob"))
 		cid.hears(online("dan"), online("eve"), offline("bob"))
 		a.join("fay").sees("ann", "cid", "dan", "eve", "fay")
+	})
+}
+
+// A device that broke off is waited for, also when another one of the user says
+// goodbye meanwhile.
+func TestGraceOfOneOfTwo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t)
+		ann := a.join("ann")
+		bob, bob2 := a.join("bob"), a.join("bob")
+		ann.hears(online("bob"))
+
+		bob.Cut()
+		time.Sleep(2 * time.Second)
+		bob2.Goodbye()
+		time.Sleep(3*time.Second - time.Millisecond)
+		ann.hears()
+		bob = a.join("bob")
+		time.Sleep(time.Minute)
+		ann.hears()
+
+		bob2 = a.join("bob")
+		bob.Cut()
+		time.Sleep(2 * time.Second)
+		bob2.Goodbye()
+		time.Sleep(3*time.Second - time.Millisecond)
+		ann.hears()
+		time.Sleep(time.Millisecond)
+		ann.hears(offline("bob"))
+
+		// One whose time is over, or that was replaced, is not waited for.
+		bob, bob2 = a.join("bob"), a.join("bob")
+		ann.hears(online("bob"))
+		bob.Cut()
+		time.Sleep(5 * time.Second)
+		bob2.Goodbye()
+		ann.hears(offline("bob"))
+		bob, bob2 = a.join("bob"), a.join("bob")
+		ann.hears(online("bob"))
+		bob.Cut()
+		bob = a.join("bob")
+		bob.Goodbye()
+		ann.hears()
+		bob2.Goodbye()
+		ann.hears(offline("bob"))
+	})
+}
+
+// panickyStore panics when it is told that somebody has gone.
+type panickyStore struct {
+	heymanito.PresenceStore
+	panics atomic.Bool
+}
+
+func (s *panickyStore) Set(ctx context.Context, p heymanito.Presence) error {
+	if !p.Online && s.panics.Load() {
+		panic("a bug of the host's")
+	}
+	return s.PresenceStore.Set(ctx, p)
+}
+
+func (s *panickyStore) Watch(ctx context.Context, ready func(), edge func(heymanito.Edge)) error {
+	if s.panics.Load() {
+		panic("another one")
+	}
+	return s.PresenceStore.Watch(ctx, ready, edge)
+}
+
+// A store that panics is one that failed: it is asked again.
+func TestStorePanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &panickyStore{PresenceStore: heymanito.NewMemoryPresence()}
+		store.panics.Store(true)
+		a := start(t, heymanito.WithPresence(store))
+		a.panics = true
+		go func() {
+			time.Sleep(3 * time.Second)
+			store.panics.Store(false)
+		}()
+		ann := a.join("ann") // once it can be watched
+		bob, cid := a.join("bob"), a.join("cid")
+		ann.hears(online("bob"), online("cid"))
+		store.panics.Store(true)
+		bob.Goodbye()
+		cid.Cut()
+		time.Sleep(6 * time.Second)
+		ann.hears()
+		store.panics.Store(false)
+		time.Sleep(3 * time.Second)
+		if heard := ann.news(); len(heard) != 2 || !slices.Contains(heard, offline("bob")) || !slices.Contains(heard, offline("cid")) {
+			t.Errorf("ann has heard %q", heard)
+		}
 	})
 }
 
@@ -94,12 +189,7 @@ func TestGrace(t *testing.T) {
 		bob4.Goodbye()
 		ann.hears(online("bob"), offline("bob"))
 
-		// The grace is the last device's.
-		bob5, bob6 := a.join("bob"), a.join("bob")
-		bob5.Cut()
-		synctest.Wait()
-		bob6.Goodbye()
-		ann.hears(online("bob"), offline("bob"))
+		// The goodbye of one device takes nothing from another.
 		bob7, bob8 := a.join("bob"), a.join("bob")
 		bob7.Goodbye()
 		synctest.Wait()
@@ -962,12 +1052,12 @@ func TestWatchEndsAndComesBack(t *testing.T) {
 		}
 		cid = a.join("cid") // came and went and came while nobody watched
 		time.Sleep(time.Minute)
-		ann.hears()
+		ann.hears(online("dan")) // who is here is known without the store
 		store.fail(nil, nil)
 		time.Sleep(3 * time.Second)
 		heard := ann.news()
 		slices.Sort(heard)
-		if want := []string{offline("bob"), offline("yon"), online("dan"), online("zoe")}; !slices.Equal(heard, want) {
+		if want := []string{offline("bob"), offline("yon"), online("zoe")}; !slices.Equal(heard, want) {
 			t.Errorf("after the watch came back ann has heard %q, want %q", heard, want)
 		}
 		a.join("eve").sees("ann", "cid <cid 2>", "dan", "eve", "zoe z1")
@@ -1149,4 +1239,38 @@ func TestShutdownTellsNobody(t *testing.T) {
 		}
 		ann.hears()
 	})
+}
+
+// Clients that do not read hold no copies of the list of who is online: there
+// is one for all of them. Not parallel: it measures the heap.
+func TestOnlineUsersIsShared(t *testing.T) {
+	store := heymanito.NewMemoryPresence()
+	const size = 5000 * 210
+	for i := range 5000 {
+		p := heymanito.Presence{User: strings.Repeat("name", 50) + strconv.Itoa(i), Online: true, SocketID: "s"}
+		if err := store.Set(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := newBed(t, heymanito.WithPresence(store))
+	wiretest.Connect(t, b.URL, "first").Goodbye()
+	before := heapNow()
+	const clients = 100
+	for i := range clients {
+		p, err := wiretest.OpenPoll(b.URL, "deaf"+strconv.Itoa(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Quit)
+		if err := p.Send("40"); err != nil { // and it never polls
+			t.Fatal(err)
+		}
+	}
+	must(t, "they are let in", func() bool {
+		online, err := store.Online(t.Context(), []string{"deaf" + strconv.Itoa(clients-1)})
+		return err == nil && online[0].Online
+	})
+	if grown := heapNow() - before; grown > 8*size {
+		t.Errorf("%d clients that read nothing have cost %d KB; the list has %d KB", clients, grown>>10, size>>10)
+	}
 }

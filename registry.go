@@ -41,8 +41,8 @@ type user struct {
 	// read it may walk it without the lock.
 	devices []*device
 	last    string      // the socket id to list
-	grace   *time.Timer // runs while the last connection's end may be forgiven
-	forgive time.Time   // until when; a device that comes back but cannot be let in changes nothing
+	grace   *time.Timer // runs while a connection's end may be forgiven and there is no other
+	forgive time.Time   // until when the end of the one that broke last may be; zero once a device is back
 	retry   *time.Timer // runs when the store did not take an end
 
 	// turn is held by whoever tells the store: one Set at a time, in order.
@@ -97,25 +97,19 @@ func (r *registry) join(ctx context.Context, d *device) error {
 	if oldest != nil {
 		oldest.conn.Close(engineio.Replaced)
 	}
-	joined := false
-	defer func() { // also when the store panics
-		sh.mu.Lock()
-		rest := time.Until(u.forgive)
-		if joined {
-			u.forgive = time.Time{}
-		}
-		sh.mu.Unlock()
-		if !joined {
-			r.remove(d, rest)
-		}
-	}()
-	err := r.settle(ctx, u)
-	joined = err == nil
-	return err
+	if err := r.settle(ctx, u); err != nil {
+		r.remove(d, 0) // whose coming has changed nothing
+		return err
+	}
+	sh.mu.Lock()
+	u.forgive = time.Time{}
+	sh.mu.Unlock()
+	return nil
 }
 
-// leave removes a device. When it was the last, the user is offline at once
-// after a goodbye, else unless a device comes back within the grace.
+// leave removes a device. When it was the last, the user is offline at once if
+// all of them have said goodbye; if the connection of one broke, unless a device
+// comes back within its grace.
 func (r *registry) leave(d *device, goodbye bool) {
 	grace := r.srv.cfg.grace
 	if goodbye {
@@ -137,14 +131,14 @@ func (r *registry) remove(d *device, grace time.Duration) {
 		return
 	}
 	u.devices = slices.Concat(u.devices[:i], u.devices[i+1:])
-	u.forgive = time.Time{}
-	switch n := len(u.devices); {
-	case n > 0:
-		u.last = u.devices[n-1].SocketID
-	case grace > 0:
-		u.stopTimers()
+	if grace > 0 {
 		u.forgive = time.Now().Add(grace)
-		u.grace = time.AfterFunc(grace, func() { r.srv.goRun(func() { r.graceOver(u) }) })
+	}
+	if n := len(u.devices); n > 0 {
+		u.last = u.devices[n-1].SocketID
+	} else if rest := time.Until(u.forgive); rest > 0 {
+		u.stopTimers()
+		u.grace = time.AfterFunc(rest, func() { r.srv.goRun(func() { r.graceOver(u) }) })
 	}
 	sh.mu.Unlock()
 	r.settleOrRetry(u)
@@ -162,9 +156,14 @@ func (u *user) stopTimers() { // with shard.mu
 }
 
 // graceOver makes the user offline, if nobody came back. A timer that could
-// not be stopped any more does no harm: settle looks at what is there now.
+// not be stopped any more does no harm: a newer one runs, or settle looks at
+// what is there now.
 func (r *registry) graceOver(u *user) {
 	u.shard.mu.Lock()
+	if time.Now().Before(u.forgive) {
+		u.shard.mu.Unlock()
+		return
+	}
 	u.grace = nil
 	u.shard.mu.Unlock()
 	r.settleOrRetry(u)
@@ -221,12 +220,23 @@ func (r *registry) settle(ctx context.Context, u *user) error {
 			return nil
 		}
 		u.shard.mu.Unlock()
-		if err := r.srv.cfg.presence.Set(ctx, now); err != nil {
+		if err := r.set(ctx, now); err != nil {
 			u.unsure = true
 			return err
 		}
 		u.stored, u.unsure = now, false
 	}
+}
+
+// set calls the store, which is the host's and may panic.
+func (r *registry) set(ctx context.Context, p Presence) (err error) {
+	defer func() {
+		if said := recover(); said != nil {
+			r.srv.panicked("PresenceStore.Set", said)
+			err = &Error{Code: CodeInternal}
+		}
+	}()
+	return r.srv.cfg.presence.Set(ctx, p)
 }
 
 // stop ends the timers. The store is told nothing: the users come back to

@@ -17,7 +17,7 @@ var relayKeys = []string{"senderChatPath", "recipientChatPath"}
 func (s *Server) relay(volatile bool) handler {
 	return func(ctx context.Context, d *device, e *socketio.Event) ([]byte, *Error) {
 		var f [2][]byte
-		if err := e.Object(relayKeys, f[:]); err != nil {
+		if err := e.ObjectOnce(relayKeys, f[:]); err != nil {
 			return nil, problem(err)
 		}
 		from, err := name(f[0], "senderChatPath")

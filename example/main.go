@@ -4,7 +4,8 @@
 //
 //	go run ./example
 //
-// main.go is the program, login.go says who somebody is, hooks.go is what the
+// main.go is the program, login.go says who somebody is, logout.go ends what
+// login.go has begun, hooks.go is what the
 // host has to say about messages and calls, web.go serves the page in web/, and
 // flags.go has every setting of the package as a flag.
 package main
@@ -26,6 +27,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/heymanito/heymanito"
+	"github.com/heymanito/heymanito/middleware"
 )
 
 func main() {
@@ -42,6 +44,13 @@ func main() {
 // newApp mounts the realtime server into a router beside the host's own routes.
 func newApp(s *settings, log *slog.Logger) (http.Handler, *heymanito.Server) {
 	accounts := newAccounts()
+
+	// Who a request of the REST API comes from: the same token opens both.
+	known, user := accounts.tokens.Handler, func(r *http.Request) string { return middleware.ChatPath(r.Context()) }
+	if s.insecure {
+		known = func(next http.Handler) http.Handler { return next }
+		user = func(r *http.Request) string { return r.URL.Query().Get("userId") }
+	}
 
 	options := []heymanito.Option{
 		heymanito.WithLogger(log),
@@ -60,6 +69,7 @@ func newApp(s *settings, log *slog.Logger) (http.Handler, *heymanito.Server) {
 	r := chi.NewRouter()
 	r.Mount("/socket.io/", rt)
 	r.Post("/login", accounts.login)
+	r.With(known).Post("/logout", logout(rt, user))
 	r.Mount("/", newPage(s.client))
 	return r, rt
 }

@@ -22,7 +22,10 @@ type Frame struct {
 	wire   []byte // WebSocket header, then the packet
 	header int    // length of the WebSocket header
 	kind   frameKind
-	free   bool
+
+	// The packet goes on with shared, which many frames have in common, and
+	// then tail. Both are nil but for frames of TextAround.
+	shared, tail []byte
 }
 
 type frameKind uint8
@@ -57,27 +60,26 @@ func Binary(p []byte) *Frame {
 	return f
 }
 
-// Uncounted marks a frame whose bytes are shared by so many sockets that they
-// do not count against the queue of any one. Call it before the first Send.
-func (f *Frame) Uncounted() *Frame {
-	f.free = true
+// TextAround makes the frame of a text message head + shared + tail without a
+// copy of shared, which must not change. It does not count against a queue
+// either: no one socket is what it is there for.
+func TextAround(head string, shared []byte, tail string) *Frame {
+	n := 1 + len(head) + len(shared) + len(tail)
+	wire := appendHeader(make([]byte, 0, maxHeader+1+len(head)), opText, n)
+	f := &Frame{header: len(wire), shared: shared, tail: []byte(tail)}
+	f.wire = append(append(wire, packetMessage), head...)
 	return f
 }
 
 // Len returns the bytes the frame takes on a WebSocket.
-func (f *Frame) Len() int { return len(f.wire) }
+func (f *Frame) Len() int { return len(f.wire) + len(f.shared) + len(f.tail) }
 
 // frameOverhead is what a frame in a queue takes besides its bytes: the Frame,
 // its place in the queue, the allocator's rounding. Without it a client that
 // asks for small answers would get a queue many times its cap.
 const frameOverhead = 96
 
-func (f *Frame) cost() int {
-	if f.free {
-		return frameOverhead
-	}
-	return len(f.wire) + frameOverhead
-}
+func (f *Frame) cost() int { return len(f.wire) + len(f.tail) + frameOverhead }
 
 // packet makes a frame that is no message.
 func packet(s string) *Frame {
@@ -101,5 +103,7 @@ func (f *Frame) appendPayload(b []byte) []byte {
 	case kindControl:
 		return b
 	}
-	return append(b, f.wire[f.header:]...)
+	b = append(b, f.wire[f.header:]...)
+	b = append(b, f.shared...)
+	return append(b, f.tail...)
 }

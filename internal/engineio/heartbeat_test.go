@@ -534,7 +534,8 @@ func TestCloseTimeout(t *testing.T) {
 			s.expectEnd(engineio.Expired)
 			time.Sleep(3*time.Second - time.Millisecond)
 			expectPost(t, c, "4too late", 400, "")
-			expectGet(t, c, 200, "4last\x1e1")
+			expectGet(t, c, 200, "4last")
+			expectGet(t, c, 200, "1")
 			expectGet(t, c, 400, "")
 			if n := b.Sockets(); n != 0 {
 				t.Errorf("%d sockets are left", n)

@@ -114,7 +114,7 @@ func TestQueueCap(t *testing.T) {
 	t.Run("frames that do not count", func(t *testing.T) {
 		b := newBed(t, setup)
 		_, s := b.openPoll()
-		free := engineio.Text(make([]byte, 60_000)).Uncounted()
+		free := engineio.TextAround("a", make([]byte, 60_000), "b")
 		for range 20 {
 			if !s.Send(free) {
 				t.Fatalf("shared frames count: %d bytes", s.Queued())

@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -98,6 +99,11 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 		batch, s.queue = s.queue, nil
 	}
 	last := s.state == stateClosing && !moved
+	if n := len(batch); last && n > 1 {
+		// The close packet gets a poll of its own: stock clients close at once
+		// on it, before what came in front of it reaches the app.
+		batch, s.queue, last = batch[:n-1], batch[n-1:], false
+	}
 	s.mu.Unlock()
 	written := 0
 	for _, f := range batch {
@@ -127,7 +133,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 func (s *Socket) answer(w http.ResponseWriter, frames []*Frame) bool {
 	n := 0
 	for _, f := range frames {
-		n += len(f.wire) + len(f.wire)/2
+		n += len(f.wire) + len(f.wire)/2 + len(f.shared)
 	}
 	body := make([]byte, 0, n)
 	for _, f := range frames {
@@ -211,6 +217,9 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := s.readBody(w, r, limit)
 	switch {
+	case errors.Is(err, errOver):
+		unknownSession(w)
+		return
 	case errors.Is(err, errTooLarge):
 		Refuse(w, http.StatusRequestEntityTooLarge, codeBadRequest, "Bad request: the payload is larger than maxPayload", 0)
 		return
@@ -244,20 +253,37 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok") // whether it arrives shows with the next poll
 }
 
-var errTooLarge = errors.New("engineio: payload too large")
+var (
+	errTooLarge = errors.New("engineio: payload too large")
+	errOver     = errors.New("engineio: the session has ended")
+)
 
-// readBody reads a POST's body, up to limit, while it makes progress.
+// readBody reads a POST's body, up to limit, while it makes progress and the
+// session lives.
 func (s *Socket) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, errTooLarge
 	}
 	rc := http.NewResponseController(w)
+	cut := make(chan struct{})
+	stop := context.AfterFunc(s.Context(), func() {
+		defer close(cut)
+		_ = rc.SetReadDeadline(time.Now()) // what cannot be cut ends by itself
+	})
+	defer func() {
+		if !stop() {
+			<-cut // it must not meet the next request of this connection
+		}
+	}()
 	body := make([]byte, 0, max(512, min(int(r.ContentLength)+1, readBuffer)))
 	for {
 		if len(body) == cap(body) {
 			body = append(body, 0)[:len(body)]
 		}
 		_ = rc.SetReadDeadline(time.Now().Add(s.srv.cfg.WriteTimeout))
+		if _, over := s.Closed(); over { // from here on the deadline is cut's
+			return nil, errOver
+		}
 		n, err := r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		if n > 0 {
@@ -269,6 +295,9 @@ func (s *Socket) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]
 		if errors.Is(err, io.EOF) {
 			_ = rc.SetReadDeadline(time.Time{}) // for the next request
 			return body, nil
+		}
+		if _, over := s.Closed(); over && err != nil {
+			return nil, errOver
 		}
 		if err != nil {
 			return nil, err

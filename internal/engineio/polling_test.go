@@ -456,7 +456,8 @@ func TestPollingCloseAnswersThePendingPoll(t *testing.T) {
 		if s.Send(engineio.Text([]byte("b"))) {
 			t.Error("a closed socket takes more")
 		}
-		expectGet(t, c, 200, "4a\x1ebAQ==\x1e1")
+		expectGet(t, c, 200, "4a\x1ebAQ==")
+		expectGet(t, c, 200, "1") // stock clients close at once on it
 		expectGet(t, c, 400, "")
 	})
 	t.Run("the client's", func(t *testing.T) {
@@ -545,7 +546,7 @@ func TestPollingOrder(t *testing.T) {
 	go func() {
 		for i := range n {
 			if i%7 == 0 {
-				s.Send(engineio.Text(fmt.Append(nil, i)), engineio.Text(fmt.Append(nil, i, "b")).Uncounted())
+				s.Send(engineio.Text(fmt.Append(nil, i)), engineio.TextAround("", fmt.Append(nil, i), "b"))
 			} else {
 				s.Send(engineio.Text(fmt.Append(nil, i)))
 				s.Send(engineio.Text(fmt.Append(nil, i, "b")))
@@ -566,4 +567,41 @@ func TestPollingOrder(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("out of order, or something else: %d packets of %d", len(got), len(want))
 	}
+}
+
+// A POST that is still coming ends with its session, and not when its client
+// is pleased to finish it.
+func TestPollingPostOutlivesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bubbleBed(t)
+		defer b.finish()
+		c, s := b.openPoll()
+		defer c.Close()
+		nc, err := b.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := fmt.Fprintf(nc, "POST /?%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n4a", query(engineio.Polling, s.ID())); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !s.Posting() {
+			t.Fatal("the POST is not being read")
+		}
+		begin := time.Now()
+		s.Close(engineio.Expired)
+		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if d := time.Since(begin); resp.StatusCode != http.StatusBadRequest || d > 0 {
+			t.Errorf("answered %s after %v", resp.Status, d)
+		}
+		if s.Posting() {
+			t.Error("it is still being read")
+		}
+		expectGet(t, c, 200, "1")
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +65,7 @@ type Server struct {
 	epoch   time.Time
 
 	ping *Frame
+	bye  *Frame // the close packet of a session on polling
 
 	mu       sync.Mutex // guards draining, and with it running.Add against running.Wait
 	draining bool
@@ -80,7 +82,7 @@ type shard struct {
 
 // NewServer starts nothing: the heartbeat runs while there are sockets.
 func NewServer(cfg Config) *Server {
-	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), epoch: time.Now(), ping: packet("2")}
+	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), epoch: time.Now(), ping: packet("2"), bye: packet("1")}
 	for i := range s.shards {
 		s.shards[i].sockets = map[string]*Socket{}
 	}
@@ -247,8 +249,18 @@ func (s *Server) all() []*Socket {
 }
 
 // goRun starts f on a goroutine that Shutdown waits for. The caller is, or
-// acts for, a socket that is still counted in running.
-func (s *Server) goRun(f func()) { s.running.Go(f) }
+// acts for, a socket that is still counted in running. A mistake of ours must
+// cost no more than the one who has found it: a panic is logged.
+func (s *Server) goRun(f func()) {
+	s.running.Go(func() {
+		defer func() {
+			if r := recover(); r != nil {
+				s.cfg.Log.Error("panic", "panic", r, "stack", string(debug.Stack()))
+			}
+		}()
+		f()
+	})
+}
 
 func (s *Server) now() int64 { return int64(time.Since(s.epoch)) }
 

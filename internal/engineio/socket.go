@@ -147,7 +147,7 @@ func (s *Socket) Send(frames ...*Frame) bool {
 		return false
 	}
 	for _, f := range frames {
-		if len(f.wire) >= pingAhead {
+		if f.Len() >= pingAhead {
 			s.queue = append(s.queue, s.srv.ping)
 			s.queued += s.srv.ping.cost()
 		}
@@ -202,10 +202,12 @@ func (s *Socket) Close(r Reason, last ...*Frame) {
 	s.closeBy = s.srv.now() + int64(s.srv.cfg.CloseTimeout)
 	at := s.closeBy
 	if s.ws == nil {
-		s.queue = append(s.queue, packet("1"))
+		s.queue = append(s.queue, s.srv.bye)
 	}
-	probe := s.probe
-	s.probe = nil
+	var probe *wsConn
+	if !s.probed { // else the client has stopped to poll, and says "5" any moment
+		probe, s.probe = s.probe, nil
+	}
 	s.wake()
 	s.mu.Unlock()
 	if probe != nil {
@@ -255,10 +257,10 @@ func (s *Socket) left() {
 	}
 	s.mu.Unlock()
 	s.srv.goRun(func() {
+		defer s.srv.running.Done() // one of the two since enlist
 		s.inbound.Lock()
 		defer s.inbound.Unlock()
 		s.handler.OnClose(s.reason)
-		s.srv.running.Done() // one of the two since enlist
 	})
 }
 

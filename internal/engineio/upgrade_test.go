@@ -419,6 +419,38 @@ func TestUpgradeOfASessionThatEnds(t *testing.T) {
 			s.expectEnd(engineio.Expired)
 		})
 	}
+	t.Run("closed by the server/when the client has stopped to poll", func(t *testing.T) {
+		c, s := b.openPoll()
+		pending := poll(t.Context(), c)
+		waitPending(t, s)
+		ws := b.ws(s.ID())
+		if err := ws.Send("2probe"); err != nil {
+			t.Fatal(err)
+		}
+		expectText(t, ws, "3probe")
+		expectBody(t, pending, 200, "6")
+		s.Send(engineio.Text([]byte("a")))
+		s.Close(engineio.Expired, engineio.Text([]byte("last")))
+		if err := ws.Send("5"); err != nil {
+			t.Fatal(err)
+		}
+		expectText(t, ws, "4a", "4last")
+		expectClose(t, ws, 1008, engineio.Expired.String())
+		s.expectEnd(engineio.Expired)
+	})
+	t.Run("closed by the server with nothing to say/when the client has stopped to poll", func(t *testing.T) {
+		_, s := b.openPoll()
+		ws := b.ws(s.ID())
+		if err := ws.Send("2probe"); err != nil {
+			t.Fatal(err)
+		}
+		expectText(t, ws, "3probe")
+		s.Close(engineio.Expired)
+		if err := ws.Send("5"); err != nil {
+			t.Fatal(err)
+		}
+		expectClose(t, ws, 1008, engineio.Expired.String())
+	})
 	t.Run("unknown session", func(t *testing.T) {
 		_, err := b.tryWS(query(engineio.WebSocket, "abc"))
 		var status *wiretest.ErrStatus

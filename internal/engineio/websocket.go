@@ -317,14 +317,17 @@ func (c *wsConn) probeText(p []byte) error {
 	case "5":
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.probe != c || !s.probed || s.state != stateOpen {
+		if s.probe != c || !s.probed || s.state == stateClosed {
 			return errNotProbe
 		}
 		s.probe = nil
 		s.ws = c
 		c.current = true
 		s.poll.wake()
-		if len(s.queue) > 0 {
+		if n := len(s.queue); n > 0 && s.queue[n-1] == s.srv.bye {
+			s.queue = s.queue[:n-1] // a WebSocket has its own way to say so
+		}
+		if len(s.queue) > 0 || s.state == stateClosing {
 			s.wake()
 		}
 		return nil
@@ -397,6 +400,11 @@ func (s *Socket) flush() {
 		ok := true
 		for _, f := range batch {
 			written += f.cost()
+			if f.tail != nil {
+				ok = ok && c.write(append(buf, f.wire...)) && c.write(f.shared)
+				buf = append(buf[:0], f.tail...)
+				continue
+			}
 			if len(buf) > 0 && len(buf)+len(f.wire) > writePiece {
 				ok = ok && c.write(buf)
 				buf = buf[:0]

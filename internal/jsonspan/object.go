@@ -1,5 +1,7 @@
 package jsonspan
 
+import "math"
+
 // Object scans the JSON object that starts at b[i] and returns the index just
 // after it. Each member's value may nest maxDepth deep, as in [Value].
 //
@@ -30,6 +32,30 @@ func Object(b []byte, i, maxDepth int, keys []string, out [][]byte) (end int, er
 				// The capacity is cut so that an append to the span cannot
 				// write over what follows it.
 				out[k] = b[value:m.i:m.i]
+			}
+		}
+	}
+}
+
+// Repeats reports whether the object that starts at b[i], which Object has
+// found in order, has one of keys more than once.
+func Repeats(b []byte, i int, keys []string) bool {
+	m := members{b: b, i: i}
+	var seen uint64 // bit k: keys[k]
+	for {
+		key, escaped, value, ok, err := m.next()
+		if !ok || err != nil {
+			return false
+		}
+		if m.i, err = Value(b, value, math.MaxInt); err != nil {
+			return false
+		}
+		for k, want := range keys {
+			if literalEqual(key, escaped, want) {
+				if seen&(1<<k) != 0 {
+					return true
+				}
+				seen |= 1 << k
 			}
 		}
 	}

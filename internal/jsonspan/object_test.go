@@ -106,6 +106,26 @@ func TestObjectDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestRepeats(t *testing.T) {
+	for _, c := range []struct {
+		json string
+		want bool
+	}{
+		{`{}`, false},
+		{`{"id":1}`, false},
+		{`{"id":1,"to":2,"x":3,"x":4}`, false}, // nobody asks for x
+		{`{"id":1,"id":1}`, true},
+		{` {"to":[{"to":1}] , "id":{"id":{}}}`, false},
+		{`{"id":1,"to":2,"\u0069d":3}`, true},
+		{`{"a":[[[["id"]]]],"id":"id","to":1,"to" :2}`, true},
+	} {
+		b := []byte(c.json)
+		if got := jsonspan.Repeats(b, jsonspan.Space(b, 0), []string{"id", "to"}); got != c.want {
+			t.Errorf("Repeats(%s) = %v", c.json, got)
+		}
+	}
+}
+
 func FuzzObject(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"id":1}`, `{"id":1,"to":[2,{"id":3}],"id":"4"}`, `{"\u0069d":1,"to":2}`, ` {"id" : 1 , "to" : {} } `,
@@ -135,12 +155,37 @@ func FuzzObject(f *testing.F) {
 		if !valid || hasLoneSurrogate(b) {
 			return // encoding/json takes all lone surrogates for U+FFFD
 		}
+		if got, want := jsonspan.Repeats(b, jsonspan.Space(b, 0), keys[:1]), timesOf(b, key1) > 1; got != want {
+			t.Fatalf("Repeats(%q): %v", key1, got)
+		}
 		for i, key := range keys {
 			if raw, ok := want[key]; ok != (out[i] != nil) || !bytes.Equal(raw, out[i]) {
 				t.Fatalf("%q: %q; want %q", key, out[i], raw)
 			}
 		}
 	})
+}
+
+// timesOf is how often the object in b has key.
+func timesOf(b []byte, key string) (n int) {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if _, err := dec.Token(); err != nil {
+		return 0
+	}
+	for dec.More() {
+		k, err := dec.Token()
+		if err != nil {
+			return n
+		}
+		if k == key {
+			n++
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return n
+		}
+	}
+	return n
 }
 
 func BenchmarkObject(b *testing.B) {

@@ -45,7 +45,7 @@ func newBed(t *testing.T, change ...func(*bed, *engineio.Config)) *bed {
 		f(b, &cfg)
 	}
 	cfg.Open = func(s *engineio.Socket) engineio.Handler {
-		return socketio.New(s, b, socketio.Limits{ConnectTimeout: cfg.OpenTimeout, HeldEvents: 16, MaxPayload: cfg.MaxPayload})
+		return socketio.New(s, b, socketio.Limits{ConnectTimeout: cfg.OpenTimeout, HeldEvents: 16, MaxPayload: cfg.MaxPayload, MaxCorked: cfg.MaxQueue})
 	}
 	srv := engineio.NewServer(cfg)
 	ts := httptest.NewServer(srv)

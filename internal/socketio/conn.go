@@ -47,6 +47,7 @@ type Limits struct {
 	ConnectTimeout time.Duration // from the CONNECT packet to Host's answer
 	HeldEvents     int           // taken between the CONNECT packet and its answer
 	MaxPayload     int           // bytes of an event, its attachments included
+	MaxCorked      int           // bytes sent to a client that is being let in
 }
 
 // maxRefusals is how many namespaces a client may ask for that there are not.
@@ -71,6 +72,7 @@ type Conn struct {
 	mu         sync.Mutex // guards the rest
 	phase      phase
 	corked     []*engineio.Frame // sent before Open
+	corkedSize int               // bytes
 	held       []heldPacket      // received before Connect has answered
 	heldEvents int
 	kick       []*engineio.Frame // what Disconnect wants to be last, once it is open
@@ -159,6 +161,14 @@ func (c *Conn) Send(frames ...*engineio.Frame) bool {
 	case c.open.Load():
 		return c.sock.Send(frames...)
 	case c.gone || c.phase != phaseConnecting:
+		return false
+	}
+	for _, f := range frames {
+		c.corkedSize += f.Len()
+	}
+	if c.corkedSize > c.limits.MaxCorked {
+		c.corked = nil
+		c.sock.Close(engineio.SlowReader)
 		return false
 	}
 	c.corked = append(c.corked, frames...)
@@ -310,7 +320,7 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 		if c.gone {
 			c.phase = phaseOver
 		}
-		c.corked, c.held, c.heldEvents = nil, nil, 0
+		c.corked, c.corkedSize, c.held, c.heldEvents = nil, 0, nil, 0
 		c.mu.Unlock()
 		if refusal, ok := errors.AsType[*Refusal](err); ok {
 			c.sock.Send(connectErrorFrame("/", refusal.Message, refusal.Data))
@@ -415,6 +425,10 @@ func (c *Conn) event(p []byte) {
 	}
 	ack := h.kind == typeAck || h.kind == typeBinaryAck
 	e := Event{conn: c, id: h.id, payload: h.payload, binary: h.kind == typeBinaryEvent}
+	if ack && !isArray(h.payload) {
+		c.sock.Close(engineio.ProtocolError)
+		return
+	}
 	if !ack {
 		if e.Name, e.rest, err = scanName(h.payload); err != nil {
 			c.sock.Close(engineio.ProtocolError)

@@ -67,22 +67,41 @@ func (e *Event) Attachments() [][]byte { return e.buffers }
 // values of keys in out, as jsonspan.Object does. Further arguments are
 // ignored, but everything has to be JSON.
 func (e *Event) Object(keys []string, out [][]byte) error {
+	_, err := e.object(keys, out)
+	return err
+}
+
+// ObjectOnce is Object, and ErrShape when one of the keys is there twice: some
+// recipients' parsers take the first, and would read another value than we.
+func (e *Event) ObjectOnce(keys []string, out [][]byte) error {
+	i, err := e.object(keys, out)
+	if err != nil {
+		return err
+	}
+	if jsonspan.Repeats(e.payload, i, keys) {
+		return ErrShape
+	}
+	return nil
+}
+
+// object is Object, and returns where the object begins.
+func (e *Event) object(keys []string, out [][]byte) (int, error) {
 	if e.Problem != nil {
-		return e.Problem
+		return 0, e.Problem
 	}
 	i := jsonspan.Space(e.payload, e.rest)
 	if i >= len(e.payload) || e.payload[i] != ',' {
-		return ErrShape
+		return 0, ErrShape
 	}
 	i = jsonspan.Space(e.payload, i+1)
 	end, err := jsonspan.Object(e.payload, i, maxDepth, keys, out)
 	if err != nil {
-		return ErrShape
+		return 0, ErrShape
 	}
 	if _, err := e.args(end, nil); err != nil {
-		return err
+		return 0, err
 	}
-	return e.checkAttachments()
+	return i, e.checkAttachments()
 }
 
 // Args returns the spans of all arguments.
@@ -215,4 +234,10 @@ func (o *Outgoing) Frames() []*engineio.Frame {
 		frames = append(frames, engineio.Binary(b))
 	}
 	return frames
+}
+
+// EventAround makes the frame of an event whose arguments, after the comma, are
+// head + shared + tail. shared is not copied: it must not change.
+func EventAround(name, head string, shared []byte, tail string) *engineio.Frame {
+	return engineio.TextAround(string(typeEvent)+"["+string(jsonspan.Append(nil, name))+head, shared, tail+"]")
 }

@@ -100,3 +100,13 @@ func scanName(payload []byte) (name string, rest int, err error) {
 	name, _ = jsonspan.Text(payload[i:end])
 	return name, end, nil
 }
+
+// isArray reports whether payload is a JSON array.
+func isArray(payload []byte) bool {
+	i := jsonspan.Space(payload, 0)
+	if i >= len(payload) || payload[i] != '[' {
+		return false
+	}
+	end, err := jsonspan.Value(payload, i, maxDepth+1)
+	return err == nil && jsonspan.Space(payload, end) == len(payload)
+}

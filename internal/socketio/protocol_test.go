@@ -96,6 +96,7 @@ func TestProtocolInvalid(t *testing.T) {
 	later := []string{
 		`40`, `4abc`, `4`, `47`, `44{"message":"x"}`, `42`, `42{}`, `42[]`, `42"x"`, `42abc["message-with-ack",1]`,
 		`42/other,["hi"]`, `42123456789012345678901["hi"]`, `45["hi"]`, `45-["hi"]`, `45x-["hi"]`, `45+1-["hi"]`, `4599999999999-["hi"]`, `451`,
+		`43`, `431`, `43x`, `431{}`, `431[`, `431[1]x`, `461-1`,
 	}
 	for _, p := range later {
 		t.Run("after CONNECT/"+p, func(t *testing.T) {
