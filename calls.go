@@ -1,9 +1,12 @@
 package heymanito
 
 import (
+	"bytes"
+	"container/list"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,10 +16,15 @@ import (
 )
 
 // callMemory is how long a call is remembered: its answer, and a hang-up by
-// rejectCall, have to find it. At most maxCalls are.
+// rejectCall, have to find it.
 const (
 	callMemory = time.Hour
 	maxCalls   = 100_000
+	// One caller's calls make room for his own, before they take that of
+	// others.
+	maxCallsOfCaller = 256
+	maxBytesOfCaller = 4 << 20
+	maxBytesOfCalls  = 256 << 20
 )
 
 // callBook remembers who called whom, so that nobody answers a call that was
@@ -24,17 +32,30 @@ const (
 type callBook struct {
 	ring time.Duration
 
-	mu     sync.Mutex // guards the rest
-	byPair map[pair][]*liveCall
-	order  []*liveCall // oldest first
+	mu      sync.Mutex // guards the rest
+	callers map[string]*callerBook
+	order   list.List // of *liveCall, oldest first
+	bytes   int
 }
 
-type pair struct{ caller, callee string }
+// callerBook is what one user has dialled.
+type callerBook struct {
+	calls []*liveCall // oldest first
+	bytes int
+}
 
 // liveCall is a call and which device has answered it.
 type liveCall struct {
 	Call
 	answered Device
+	place    *list.Element // in callBook.order
+}
+
+// callOverhead is what a call in the book takes besides its strings and bytes.
+const callOverhead = 512
+
+func (l *liveCall) size() int {
+	return callOverhead + len(l.Room) + len(l.Caller) + len(l.Callee) + len(l.Media) + len(l.CallerInfo)
 }
 
 // answeredBy reports whether d is the device that has answered, or what it has
@@ -44,66 +65,94 @@ func (l *liveCall) answeredBy(d *device) bool {
 }
 
 func newCallBook(ring time.Duration) *callBook {
-	return &callBook{ring: ring, byPair: map[pair][]*liveCall{}}
+	return &callBook{ring: ring, callers: map[string]*callerBook{}}
 }
 
 func (b *callBook) add(c Call) {
+	c.CallerInfo = bytes.Clone(c.CallerInfo) // it outlives the event it came in
+	l := &liveCall{Call: c}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.order) > 0 && (len(b.order) >= maxCalls || c.Time.Sub(b.order[0].Time) > callMemory) {
-		b.forget(b.order[0])
-		b.order = b.order[1:]
+	mine := b.callers[c.Caller]
+	if mine == nil {
+		mine = &callerBook{}
+		b.callers[c.Caller] = mine
 	}
-	l := &liveCall{Call: c}
-	b.order = append(b.order, l)
-	p := pair{c.Caller, c.Callee}
-	b.byPair[p] = append(b.byPair[p], l)
+	mine.calls = append(mine.calls, l)
+	mine.bytes += l.size()
+	b.bytes += l.size()
+	l.place = b.order.PushBack(l)
+	for len(mine.calls) > maxCallsOfCaller || mine.bytes > maxBytesOfCaller && len(mine.calls) > 1 {
+		b.forget(mine.calls[0])
+	}
+	for b.order.Len() > 1 {
+		oldest := b.order.Front().Value.(*liveCall)
+		if b.order.Len() <= maxCalls && b.bytes <= maxBytesOfCalls && c.Time.Sub(oldest.Time) <= callMemory {
+			break
+		}
+		b.forget(oldest)
+	}
 }
 
 func (b *callBook) forget(l *liveCall) { // with mu
-	p := pair{l.Caller, l.Callee}
-	calls := b.byPair[p]
-	for i := range calls {
-		if calls[i] == l {
-			calls = append(calls[:i:i], calls[i+1:]...)
-			break
-		}
+	b.order.Remove(l.place)
+	b.bytes -= l.size()
+	mine := b.callers[l.Caller]
+	mine.bytes -= l.size()
+	i := slices.Index(mine.calls, l)
+	if mine.calls = slices.Delete(mine.calls, i, i+1); len(mine.calls) == 0 {
+		delete(b.callers, l.Caller)
 	}
-	if len(calls) == 0 {
-		delete(b.byPair, p)
-		return
-	}
-	b.byPair[p] = calls
 }
 
-// move finds the call between two users (by its id, else the newest of its
-// room, else the newest) and lets step change it, as one step; a silent one
-// only seems to.
-func (b *callBook) move(p pair, id, room string, silent bool, step func(*liveCall) *Error) (Call, *Error) {
+// step changes a call; with an Error it does not, and the call is not in a
+// state that allows it.
+type step func(*liveCall) *Error
+
+// move finds the call between two users and lets do change it; a silent one
+// only seems to. It is the call with this id; without one, of those of that
+// room, or of all if there are none, the newest that is in a state that allows
+// it.
+func (b *callBook) move(caller, callee, id, room string, silent bool, do step) (Call, *Error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var found *liveCall
-	for _, c := range b.byPair[p] {
-		switch {
-		case id != "":
-			if c.ID == id {
-				found = c
-			}
-		case found == nil || c.Room == room || found.Room != room:
-			found = c
+	err := Errorf(CodeNotFound, "there is no such call to this user")
+	for _, l := range b.candidates(caller, callee, id, room) {
+		if silent {
+			seeming := *l
+			l = &seeming
+		}
+		refused := do(l)
+		if refused == nil {
+			return l.Call, nil
+		}
+		if err.Code == CodeNotFound { // the one it would have been
+			err = refused
 		}
 	}
-	if found == nil {
-		return Call{}, Errorf(CodeNotFound, "there is no such call to this user")
+	return Call{}, err
+}
+
+// candidates are the calls that may be meant, newest first. With mu.
+func (b *callBook) candidates(caller, callee, id, room string) []*liveCall {
+	mine := b.callers[caller]
+	if mine == nil {
+		return nil
 	}
-	if silent {
-		seeming := *found
-		found = &seeming
+	var ofRoom, rest []*liveCall
+	for _, l := range slices.Backward(mine.calls) {
+		switch {
+		case l.Callee != callee || id != "" && l.ID != id:
+		case id == "" && l.Room == room:
+			ofRoom = append(ofRoom, l)
+		default:
+			rest = append(rest, l)
+		}
 	}
-	if err := step(found); err != nil {
-		return Call{}, err
+	if ofRoom != nil {
+		return ofRoom
 	}
-	return found.Call, nil
+	return rest
 }
 
 // randomName returns prefix and 128 random bits.
@@ -276,7 +325,7 @@ func (s *Server) acceptCall(ctx context.Context, d *device, e *socketio.Event) (
 		return nil, err
 	}
 	again := false
-	c, err := s.calls.move(pair{caller, d.ChatPath}, id, room, silent, func(l *liveCall) *Error {
+	c, err := s.calls.move(caller, d.ChatPath, id, room, silent, func(l *liveCall) *Error {
 		switch {
 		case l.State == CallAccepted && l.answeredBy(d):
 			again = true
@@ -365,7 +414,7 @@ func (s *Server) rejectCall(ctx context.Context, d *device, e *socketio.Event) (
 		return nil, err
 	}
 	ringing := false
-	c, err := s.calls.move(pair{caller, callee}, id, room, silent, func(l *liveCall) *Error {
+	c, err := s.calls.move(caller, callee, id, room, silent, func(l *liveCall) *Error {
 		ringing = l.State == CallRinging
 		if l.State == CallRejected || l.State == CallAccepted && !l.answeredBy(d) {
 			return Errorf(CodeConflict, "the call is not this device's to reject")

@@ -387,7 +387,8 @@ func TestRingTimeout(t *testing.T) {
 	}
 }
 
-// Which call: that of the callId, else the newest of the room, else the newest.
+// Which call: that of the callId, else that of the room, else the newest that
+// can be meant.
 func TestWhichCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := start(t)
@@ -414,8 +415,19 @@ func TestWhichCall(t *testing.T) {
 			}
 		}
 		dial("5", "r5")
-		if ack := bob.EmitAck("rejectCall", `{"callerId":"ann","recipientId":"bob"}`); name[ack.CallID] != "5" {
-			t.Errorf("rejectCall has rejected call %q, want 5", name[ack.CallID])
+		dial("6", "r1") // the room of one that is answered
+		if ack := bob.EmitAck("acceptCall", `{"callerId":"ann","roomName":"r1"}`); name[ack.CallID] != "6" {
+			t.Errorf("acceptCall has accepted call %q, want 6", name[ack.CallID])
+		}
+		dial("7", "r7")
+		if ack := bob.EmitAck("rejectCall", `{"callerId":"ann","recipientId":"bob","roomName":"r7"}`); name[ack.CallID] != "7" {
+			t.Errorf("rejectCall has rejected call %q, want 7", name[ack.CallID])
+		}
+		if code := bob.code("rejectCall", `{"callerId":"ann","recipientId":"bob","roomName":"r7"}`); code != "conflict" {
+			t.Errorf("a rejected room is rejected again: %s", code)
+		}
+		if ack := bob.EmitAck("rejectCall", `{"callerId":"ann","recipientId":"bob"}`); name[ack.CallID] != "6" {
+			t.Errorf("rejectCall has rejected call %q, want 6", name[ack.CallID])
 		}
 	})
 }
@@ -491,5 +503,74 @@ func TestCallerInfo(t *testing.T) {
 				t.Errorf("bob has heard %q", heard)
 			}
 		}
+	})
+}
+
+// What a caller said of himself is the same at every step, whatever he says
+// meanwhile.
+func TestCallerInfoStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		a := start(t, heymanito.WithHooks(heymanito.Hooks{OnCall: func(_ context.Context, c heymanito.Call) {
+			n.add("%s %s", c.State, c.CallerInfo)
+		}}))
+		ann, bob := a.join("ann"), a.join("bob")
+		ann.EmitAck("initiateCall", `{"recipientId":"bob","callerId":"ann","roomName":"r","callerInfo":{"name":"Ann"}}`)
+		ann.EmitAck("sendMessage", `{"id":1,"senderChatPath":"ann","recipientChatPath":"bob","content":"`+strings.Repeat("something else ", 20)+`"}`)
+		bob.EmitAck("acceptCall", `{"callerId":"ann","roomName":"r"}`)
+		n.want(t, `ringing {"name":"Ann"}`, `accepted {"name":"Ann"}`)
+	})
+}
+
+// Whoever dials without end forgets his own calls, nobody else's, and fills no
+// memory.
+func TestDialsWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t)
+		ann, bob, mal := a.join("ann"), a.join("bob"), a.join("mal")
+		ann.dial("bob", "r")
+		eve := a.dial("eve") // reads, and keeps nothing
+		rung := make(chan struct{})
+		go func() {
+			defer close(rung)
+			for {
+				p, err := eve.Text()
+				if err != nil {
+					return
+				}
+				if strings.HasPrefix(p, `42["incomingCall"`) {
+					rung <- struct{}{}
+				}
+			}
+		}()
+		dial := func(info string) {
+			if ack := mal.EmitAck("initiateCall", `{"recipientId":"eve","callerId":"mal","callerInfo":"`+info+`"}`); ack.Status != "ok" {
+				t.Fatalf("acked %s", ack.Raw)
+			}
+			<-rung
+		}
+		if err := eve.Send("40"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		before := heapNow()
+		info := strings.Repeat("x", 500_000)
+		for range 100 {
+			dial(info)
+		}
+		if grown := heapNow() - before; grown > 20<<20 {
+			t.Errorf("100 dials of 500 KB by one caller have cost %d MB", grown>>20)
+		}
+		for range 3000 {
+			dial("")
+		}
+		if grown := heapNow() - before; grown > 3<<20 {
+			t.Errorf("3000 dials later it is %d KB", grown>>10)
+		}
+		if ack := bob.EmitAck("acceptCall", `{"callerId":"ann","roomName":"r"}`); ack.Status != "ok" {
+			t.Errorf("bob answers ann: %s", ack.Raw)
+		}
+		eve.Close()
+		<-rung
 	})
 }
