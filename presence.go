@@ -2,6 +2,7 @@ package heymanito
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -260,7 +261,7 @@ func (r *roster) list() []byte { // with mu
 		}
 		r.stale = false
 	}
-	return r.body[:len(r.body):len(r.body)]
+	return slices.Clip(r.body)
 }
 
 // unsubscribe tells d nothing more.
