@@ -61,7 +61,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	p := &poll{ready: make(chan struct{}, 1)}
 	s.mu.Lock()
 	switch {
-	case s.state == stateClosed:
+	case s.state == stateClosed, s.state == stateClosing && s.ws == nil && s.poll == nil && len(s.queue) == 0: // the last poll has the close packet
 		s.mu.Unlock()
 		unknownSession(w)
 		return

@@ -303,15 +303,17 @@ func (c *wsConn) probeText(p []byte) error {
 	s := c.sock
 	switch string(p) {
 	case "2probe":
-		if !c.write(packet("3probe").wire) {
+		s.mu.Lock()
+		mine := s.probe == c
+		if mine {
+			s.probed = true // before the client knows: from there it says "5", even if we close now
+		}
+		s.mu.Unlock()
+		if !mine || !c.write(packet("3probe").wire) {
 			return errNotProbe
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.probe != c {
-			return errNotProbe
-		}
-		s.probed = true
 		s.poll.wake() // with a noop at least: the client waits for its poll to end
 		return nil
 	case "5":
