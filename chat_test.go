@@ -393,6 +393,10 @@ func TestHooksCallTheServer(t *testing.T) {
 		var a *app
 		var n notes
 		b := contacts("ann: bob", "bob: ann")
+		strangers := make([]string, 1000) // some for every lock that users share
+		for i := range strangers {
+			strangers[i] = fmt.Sprint("stranger", i)
+		}
 		meddle := func(hook string) {
 			for _, user := range []string{"ann", "bob"} {
 				if hook != "Contacts" {
@@ -400,7 +404,9 @@ func TestHooksCallTheServer(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				a.Disconnect("cid", "x")
+			}
+			for _, user := range strangers {
+				a.Disconnect(user, "x")
 			}
 			n.add("%s", hook)
 		}
@@ -509,7 +515,11 @@ func TestSlowHooks(t *testing.T) {
 					OnUndelivered: func(_ context.Context, m heymanito.Message) { slow("OnUndelivered", m.From) },
 					OnRead:        func(_ context.Context, r heymanito.Read) { slow("OnRead", r.Reader) },
 					BeforeCall:    func(_ context.Context, c heymanito.Call) error { slow("BeforeCall", c.Caller); return nil },
-					OnCall:        func(_ context.Context, c heymanito.Call) { slow("OnCall", c.Caller) },
+					OnCall: func(_ context.Context, c heymanito.Call) {
+						if c.State == heymanito.CallRinging { // the other steps are the callee's
+							slow("OnCall", c.Caller)
+						}
+					},
 				}))
 				ann, bob, cid := a.join("ann"), a.join("bob"), a.join("cid")
 				if hook == "OnDisconnect" {
@@ -532,6 +542,20 @@ func TestSlowHooks(t *testing.T) {
 				bob.Expect("receiveMessage")
 				if ack := ann.EmitAck("sendMessage", mail("m", "ann", "cid")); ack.Delivery != "sent" {
 					t.Errorf("a message between others is acked %s", ack.Raw)
+				}
+				calls := func(of *person, event, payload string) {
+					t.Helper()
+					if ack := of.EmitAck(event, payload); ack.Status != "ok" || ack.CallID == "" {
+						t.Errorf("%s: %s(%s) is acked %s", of.User, event, payload, ack.Raw)
+					}
+				}
+				calls(ann, "initiateCall", `{"recipientId":"cid","callerId":"ann","roomName":"r1"}`)
+				calls(cid, "acceptCall", `{"callerId":"ann","roomName":"r1"}`)
+				calls(cid, "rejectCall", `{"callerId":"ann","recipientId":"cid","roomName":"r1"}`)
+				calls(cid, "initiateCall", `{"recipientId":"ann","callerId":"cid","roomName":"r2"}`)
+				calls(ann, "rejectCall", `{"callerId":"cid","recipientId":"ann","roomName":"r2"}`)
+				if hook == "OnCall" { // his own call can be answered, too
+					calls(ann, "acceptCall", `{"callerId":"bob"}`)
 				}
 				a.join("dan").Goodbye()
 				a.join("bob") // his other devices are others too

@@ -51,7 +51,9 @@ func (b *bed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	count := func(n int) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.inFlight[key] += n
+		if b.inFlight[key] += n; b.inFlight[key] == 0 {
+			delete(b.inFlight, key)
+		}
 	}
 	count(1)
 	defer count(-1)

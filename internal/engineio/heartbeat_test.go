@@ -323,6 +323,9 @@ func TestHeartbeatSlowLink(t *testing.T) {
 	}{
 		// What the connection holds, 256 KB, is through within the ping timeout.
 		{"16 KB a second", 16 << 10, time.Second, 10 * time.Second, true},
+		// Less than what is on its way is given time for: that its writes get
+		// through is all that speaks for it.
+		{"4 KB a second", 4 << 10, time.Second, 10 * time.Second, true},
 		{"no write gets through before its deadline", 4 << 10, 250 * time.Millisecond, 900 * time.Millisecond, true},
 		{"stops", 0, time.Second, 10 * time.Second, false},
 		{"stops, and writes may take long", 0, time.Second, time.Hour, false},

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -89,7 +90,25 @@ func TestProtocolTransports(t *testing.T) {
 		expectPost(t, c, "4hello", 200, "ok")
 	})
 	t.Run("HTTP long-polling/Sending data: more than one POST, 400 and the session is closed", func(t *testing.T) {
-		t.Log("see TestPollingOverlap")
+		c, s := b.openPoll()
+		body, w := io.Pipe()
+		first := make(chan struct{})
+		go func() {
+			defer close(first)
+			_, _ = c.PostBody(body, "text/plain") // how it ends is TestPollingOverlap's
+		}()
+		if _, err := io.WriteString(w, "4first"); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(patience); !s.Posting() && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		}
+		expectPost(t, c, "4second", 400, "")
+		s.expectEnd(engineio.ProtocolError)
+		_ = w.Close()
+		<-first
+		if got := s.heard(); len(got) > 0 {
+			t.Errorf("handled %q", got)
+		}
 	})
 	t.Run("HTTP long-polling/Receiving data: 400 if the session is not known", func(t *testing.T) {
 		if a := b.raw(t, http.MethodGet, query(engineio.Polling, "unknown")); a.Status != 400 {
