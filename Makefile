@@ -73,7 +73,7 @@ fuzz:
 	$(call each-module,$(CURDIR)/.ci/fuzz $(INPUTS))
 
 fuzz-short:
-	$(call each-module,$(CURDIR)/.ci/fuzz 40000)
+	$(call each-module,$(CURDIR)/.ci/fuzz 25000)
 
 # Twice, with a change in between: make bench; git stash; make bench OUT=old.txt; make bench-compare
 OUT ?= new.txt

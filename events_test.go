@@ -411,6 +411,31 @@ var verdicts = []struct {
 
 const internal = `{"status":"error","code":"internal","message":"the server failed, see its log","retryable":true}`
 
+// An event whose attachments never come is held while its client lives, and
+// nobody else hears of it.
+func TestAttachmentsThatNeverCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t)
+		ann, bob := a.join("ann"), a.join("bob")
+		photo := `{"id":1,"senderChatPath":"ann","recipientChatPath":"bob","content":[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]}`
+		if err := ann.Send(`452-1["sendMessage",` + photo + `]`); err != nil {
+			t.Fatal(err)
+		}
+		if err := ann.WS.SendBinary([]byte("one of two")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if code := bob.code("sendMessage", mail("2", "bob", "ann")); code != "ok" {
+			t.Errorf("a message to who sends half an event is acked %s", code)
+		}
+		ann.hears(online("bob"), received("receiveMessage", "2", "bob", "ann", time.Now().UnixMilli()))
+		bob.hears()
+		ann.Cut()
+		time.Sleep(time.Minute)
+		bob.hears(offline("ann"))
+	})
+}
+
 func TestAuthorize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n notes
