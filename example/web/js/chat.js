@@ -3,10 +3,15 @@
 //
 // The server keeps nothing, so the page does: what has no answer yet is sent
 // again after a reconnect, with the same id, and whoever gets an id twice drops
-// it.
+// it. A conversation's messages go one after the other: while one waits, those
+// behind it wait too.
 import { randomId } from "./session.js";
 
-/** How far a message of ours has come. It never goes back. */
+/**
+ * How far a message of ours has come. It never goes back. One that the server
+ * refused is "failed", which is none of these steps: it stays until it is tried
+ * again.
+ */
 const STEPS = ["pending", "offline", "sent", "delivered", "read"];
 const ACK_TIMEOUT = 60_000; // a photo on a slow line
 const RETRY_OFFLINE = 2_000;
@@ -14,9 +19,13 @@ const TYPING_EVERY = 2_000;
 const TYPING_LASTS = 4_000;
 const KEPT = 200; // messages of a conversation that survive a reload
 
+const waits = (m) => m.mine && (m.status === "pending" || m.status === "offline");
+const taken = (m) => m.mine && (m.status === "sent" || m.status === "delivered");
+
 class Conversation {
   messages = [];
   typing = false;
+  sending = null; // the message that the server has not answered yet
   constructor(peer) {
     this.peer = peer;
   }
@@ -186,14 +195,17 @@ export class Chat extends EventTarget {
     c.messages.push(m);
     this.#typingSaid = 0;
     this.#tell("message", c, m);
-    this.#push(c, m);
-    return m;
+    this.#flush(c);
   }
 
+  /** Tries one again that was refused. It is the last now: so it is for the other one. */
   retry(peer, m) {
+    const c = this.conversation(peer);
+    c.messages.splice(c.messages.indexOf(m), 1);
+    c.messages.push(m);
     m.status = "pending";
-    this.#tell("changed", this.conversation(peer), m);
-    this.#push(this.conversation(peer), m);
+    this.#tell("message", c, m);
+    this.#flush(c);
   }
 
   /** A line of the page's own, such as a missed call. */
@@ -204,13 +216,12 @@ export class Chat extends EventTarget {
     this.#tell("message", c, m);
   }
 
+  /** Sends the first message that waits; its answer brings us back for the next. */
   #flush(c) {
-    for (const m of c.messages) if (m.mine && (m.status === "pending" || m.status === "offline")) this.#push(c, m);
-  }
-
-  #push(c, m) {
-    if (!this.socket.connected || m.inFlight) return;
-    m.inFlight = true;
+    if (!this.socket.connected || c.sending) return;
+    const m = c.messages.find(waits);
+    if (!m) return;
+    c.sending = m;
     const message = {
       id: m.id,
       senderChatPath: this.me,
@@ -219,27 +230,32 @@ export class Chat extends EventTarget {
       senderProfile: { name: this.me },
     };
     this.socket.timeout(ACK_TIMEOUT).emit("sendMessage", message, (err, ack) => {
-      m.inFlight = false;
-      if (err) {
-        this.#push(c, m); // does nothing until there is a connection again
-        return;
-      }
-      if (ack.status !== "ok") {
-        m.status = "failed";
-        m.error = ack.code;
-        m.retryable = ack.retryable;
-        this.#tell("changed", c, m);
-        return;
-      }
-      m.ts = ack.ts;
-      if (ack.delivery === "offline") {
-        this.#step(c, m, "offline");
-        // Online without a device: he is reloading his page.
-        if (this.online.has(c.peer)) this.#later(() => m.status === "offline" && this.#push(c, m), RETRY_OFFLINE);
-        return;
-      }
-      this.#step(c, m, "sent");
+      c.sending = null;
+      if (!err && !this.#answered(c, m, ack)) return;
+      this.#flush(c); // does nothing until there is a connection again
     });
+  }
+
+  /** Whether the next message may go. */
+  #answered(c, m, ack) {
+    if (!waits(m)) return true; // its receipt was faster
+    if (ack.status !== "ok") {
+      m.status = "failed";
+      m.error = ack.code;
+      m.retryable = ack.retryable;
+      this.#tell("changed", c, m);
+      return true;
+    }
+    m.ts = ack.ts;
+    if (ack.delivery !== "offline") {
+      this.#step(c, m, "sent");
+      return true;
+    }
+    for (const waiting of c.messages.filter(waits)) this.#step(c, waiting, "offline");
+    // Online without a device: he is reloading his page.
+    this.#cancel(c.again);
+    if (this.online.has(c.peer)) c.again = this.#later(() => this.#flush(c), RETRY_OFFLINE);
+    return false;
   }
 
   #step(c, m, status) {
@@ -289,8 +305,10 @@ export class Chat extends EventTarget {
   #receipt({ senderChatPath: peer, upToId }, status) {
     const c = this.conversations.get(peer);
     if (!c) return;
+    // It tells nothing of what waits or was refused, though that stands before
+    // upToId; unless it is the very one, and the receipt was faster than the ack.
     for (const m of c.upTo(true, upToId)) {
-      if (upToId !== undefined || m.status === "sent" || m.status === "delivered") this.#step(c, m, status);
+      if (taken(m) || (m === c.sending && m.id === upToId)) this.#step(c, m, status);
     }
   }
 
@@ -332,9 +350,9 @@ export class Chat extends EventTarget {
     const kept = [];
     for (const c of this.conversations.values()) {
       const messages = c.messages
-        .filter((m) => !(m.content?.photo && m.mine && STEPS.indexOf(m.status) < STEPS.indexOf("sent")))
+        .filter((m) => !(m.content?.photo && (waits(m) || m.status === "failed")))
         .slice(-KEPT)
-        .map(({ inFlight, ...m }) => (m.content?.photo ? { ...m, content: { ...m.content, photo: { gone: true } } } : m));
+        .map((m) => (m.content?.photo ? { ...m, content: { ...m.content, photo: { gone: true } } } : m));
       if (messages.length) kept.push([c.peer, messages]);
     }
     try {

@@ -88,7 +88,9 @@ export class ThreadView {
     $("peer-state").dataset.state = c.typing ? "typing" : online ? "online" : "offline";
   }
 
+  /** Shows m as the last message, wherever it was before. */
   add(m) {
+    this.#items.get(m)?.remove();
     this.#list.append(this.#item(m));
     if (m.mine || this.#atEnd) this.#toEnd();
   }
