@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -46,6 +47,10 @@ func (a *accounts) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name := strings.TrimSpace(ask.Name)
+	if invisible(name) {
+		reply(w, http.StatusBadRequest, map[string]any{"code": "invisible", "message": "nobody could see this name"})
+		return
+	}
 	if !heymanito.ValidChatPath(name) || nobody(name) {
 		reply(w, http.StatusBadRequest, map[string]any{"code": "name", "message": "this cannot be a user's name"})
 		return
@@ -68,6 +73,16 @@ func (a *accounts) login(w http.ResponseWriter, r *http.Request) {
 // no user at all.
 func nobody(name string) bool {
 	return name == "undefined" || name == "null" || name == "[object Object]"
+}
+
+// invisible reports whether there is nothing of name to see: it is empty, or all
+// of it are characters without a shape. For the package that is a name like any
+// other.
+func invisible(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r != '\u2800' && // the blank of Braille
+			!unicode.In(r, unicode.White_Space, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Cf)
+	})
 }
 
 func reply(w http.ResponseWriter, status int, body map[string]any) {

@@ -150,19 +150,21 @@ func TestLogin(t *testing.T) {
 		path   string
 		code   string
 	}{
-		`{"name":"ana"}`:       {200, "ana", ""},
-		`{"name":"  ana \n"}`:  {200, "ana", ""},
-		`{"name":"Ñandú 🐦"}`:   {200, "Ñandú 🐦", ""},
-		`{"name":""}`:          {400, "", "name"},
-		`{"name":"   "}`:       {400, "", "name"},
-		`{}`:                   {400, "", "name"},
-		`{"name":"null"}`:      {400, "", "name"},
-		`{"name":"undefined"}`: {400, "", "name"},
-		`{"name":"a\u0007b"}`:  {400, "", "name"},
+		`{"name":"ana"}`:      {200, "ana", ""},
+		`{"name":"  ana \n"}`: {200, "ana", ""},
+		`{"name":"Ñandú 🐦"}`:  {200, "Ñandú 🐦", ""},
+		`{"name":"\u200bñ"}`:  {200, "\u200bñ", ""},
+		`{"name":""}`:         {400, "", "invisible"},
+		`{"name":"   "}`:      {400, "", "invisible"},
+		`{}`:                  {400, "", "invisible"},
+		`{"name":"\u200b\u2060\ufeff\u00ad\u2800\u3164\ufe0f\udb40\udc61"}`: {400, "", "invisible"},
+		`{"name":"null"}`:                                {400, "", "name"},
+		`{"name":"undefined"}`:                           {400, "", "name"},
+		`{"name":"a\u0007b"}`:                            {400, "", "name"},
 		`{"name":"` + strings.Repeat("x", 257) + `"}`:    {400, "", "name"},
 		`{"name":"` + strings.Repeat("x", 10_000) + `"}`: {400, "", "invalid"},
-		`{"name":7}`: {400, "", "invalid"},
-		`no`:         {400, "", "invalid"},
+		`{"name":7}`:                                     {400, "", "invalid"},
+		`no`:                                             {400, "", "invalid"},
 	} {
 		status, l := login(t, url, body)
 		if status != want.status || l.ChatPath != want.path || l.Code != want.code || (l.Token != "") != (status == 200) {

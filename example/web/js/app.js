@@ -168,12 +168,11 @@ function translateAll() {
 $("login-form").addEventListener("submit", async (e) => {
   e.preventDefault();
   setText($("login-error"), "");
-  if (!$("name").value.trim()) return;
   try {
     enter(await Session.login($("name").value));
   } catch (err) {
     if (!(err instanceof LoginError)) throw err;
-    setText($("login-error"), t(err.code === "name" ? "loginName" : "loginFailed"));
+    setText($("login-error"), t({ name: "loginName", invisible: "loginInvisible" }[err.code] ?? "loginFailed"));
   }
 });
 

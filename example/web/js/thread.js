@@ -1,7 +1,7 @@
 // One conversation on the screen.
 import { t } from "./i18n.js";
 import { photoURL } from "./photo.js";
-import { $, avatar, h, icon, setText, time } from "./ui.js";
+import { $, avatar, h, icon, setText, time, visible } from "./ui.js";
 
 /** What each status of a message of ours looks like, and is called. */
 const TICKS = {
@@ -13,16 +13,20 @@ const TICKS = {
   failed: ["alert", "failed"],
 };
 
-/** The words of a message, of whatever shape its content is. */
+/** What somebody wrote, or "": other clients send content of any shape. */
 function words(content) {
-  if (typeof content === "string") return content;
-  if (typeof content?.text === "string") return content.text;
-  return content?.photo ? "" : t("odd");
+  const text = typeof content === "string" ? content : content?.text;
+  return typeof text === "string" && visible(text) ? text : "";
+}
+
+/** The name of a message that has neither words nor a photo. */
+function nothing(content) {
+  return t(typeof (content?.text ?? content) === "string" ? "blank" : "odd");
 }
 
 function oneLine(m, peer) {
   if (m.note) return t(m.note, peer);
-  return words(m.content) || t("photoOf", m.mine ? t("you") : peer);
+  return words(m.content) || (m.content?.photo ? t("photoOf", m.mine ? t("you") : peer) : nothing(m.content));
 }
 
 /** The last thing that somebody said, or a call that was missed, for the list. */
@@ -123,12 +127,13 @@ export class ThreadView {
       return line;
     }
     const text = words(m.content);
+    const photo = m.content?.photo ? this.#photo(m, peer) : null;
     const item = h(
       "li",
       { class: m.mine ? "mine" : "theirs", "data-status": m.status },
       h("span", { class: "aside" }, `${m.mine ? t("you") : peer}: `),
-      m.content?.photo && this.#photo(m, peer),
-      text && h("p", { dir: "auto" }, text),
+      photo,
+      text ? h("p", { dir: "auto" }, text) : !photo && h("p", { class: "gone" }, nothing(m.content)),
       this.#footer(m),
     );
     this.#items.set(m, item);

@@ -38,6 +38,11 @@ export function time(ts) {
   return new Date(ts).toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit" });
 }
 
+/** Whether there is anything to see: spaces and characters without a shape are nothing. */
+export function visible(text) {
+  return /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Cc}\p{Cf}\u2800]/u.test(text);
+}
+
 /** Sets what has changed and touches nothing else. */
 export function setText(e, text) {
   if (e.textContent !== text) e.textContent = text;
