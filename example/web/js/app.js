@@ -41,6 +41,7 @@ class Room {
 
   close() {
     clearTimeout(this.saving);
+    this.calls.hangUp();
     this.calls.close();
     this.panel.show();
     this.thread.end();
@@ -207,7 +208,10 @@ addEventListener("keydown", (e) => {
   if (e.key === "Escape" && room?.thread.peer) room.back();
 });
 addEventListener("visibilitychange", () => room?.look());
-addEventListener("pagehide", () => room?.chat.save());
+addEventListener("pagehide", () => {
+  room?.calls.hangUp();
+  room?.chat.save();
+});
 
 translateAll();
 try {

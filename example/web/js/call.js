@@ -4,9 +4,11 @@
 //
 // states: null → dialling → active → over
 //         null → incoming → active → over
+//         null → incoming → declining → over
 import { randomId } from "./session.js";
 
 const SHOWN = 6_000; // how long the end of a call stays on the screen
+const ANSWER = 3_000; // how long a "declined" waits for the server's word
 
 /** Events: "change". call is null or {state, peer, media, roomName, callId, ending}. */
 export class Calls extends EventTarget {
@@ -15,6 +17,7 @@ export class Calls extends EventTarget {
   #me;
   #note;
   #timer;
+  #untold = null; // the last call that ended because its other side had gone
 
   /** note(peer, key) keeps a line about a call that came to nothing. */
   constructor(socket, me, note) {
@@ -28,6 +31,10 @@ export class Calls extends EventTarget {
     socket.on("callCancelled", (c) => this.#cancelled(c));
     socket.on("hangUp", (c) => this.#hungUp(c));
     socket.on("contact_offline", (user) => this.#gone(user));
+    socket.on("contact_online", (user) => this.#back(user));
+    socket.on("online_users", (users) => {
+      if (this.call && !Object.hasOwn(users, this.call.peer)) this.#gone(this.call.peer);
+    });
   }
 
   close() {
@@ -64,28 +71,32 @@ export class Calls extends EventTarget {
 
   decline() {
     if (this.call?.state !== "incoming") return;
-    this.#socket.emit("rejectCall", { ...this.#answer(this.call), recipientId: this.#me, reason: "declined" });
-    this.#end("declinedHere");
+    const call = { ...this.call, state: "declining" };
+    this.#set(call);
+    this.#expire(ANSWER, "declinedHere");
+    // Another device may have been faster: then its callCancelled comes first.
+    this.#socket.emit("rejectCall", { ...this.#answer(call), recipientId: this.#me, reason: "declined" }, (ack) => {
+      if (this.call === call) this.#end(ack.status === "ok" ? "declinedHere" : "over");
+    });
   }
 
-  /** Ends a call that one has made or answered. */
+  /**
+   * Ends a call that one has made or answered; also when the page goes away. A
+   * call that only rings here is left alone: another device may answer it.
+   */
   hangUp() {
     const { call } = this;
     if (call?.state !== "dialling" && call?.state !== "active") return;
-    // Who has dialled has no event of the contract for it, so the example's
-    // server relays one.
-    const relayed = { senderChatPath: this.#me, recipientChatPath: call.peer, roomName: call.roomName };
-    const relay = () => this.#socket.emit("hangUp", relayed);
-    if (call.answered) {
-      // Who has answered rejects. On a connection that is newer than the answer
-      // the server does not know him again.
-      this.#socket.emit("rejectCall", { ...this.#answer(call), recipientId: this.#me }, (ack) => {
-        if (ack.status !== "ok") relay();
-      });
-    } else {
-      relay();
-    }
+    this.#goodbye(call);
     this.#end(call.state === "active" ? "over" : "gaveUp");
+  }
+
+  #goodbye(call) {
+    if (call.answered) this.#socket.emit("rejectCall", { ...this.#answer(call), recipientId: this.#me });
+    // Who has dialled has no event of the contract for it, and of an answer to
+    // a server that has restarted since nobody knows: the example's server
+    // relays one. Whoever has ended the call by then takes no notice of it.
+    this.#socket.emit("hangUp", { senderChatPath: this.#me, recipientChatPath: call.peer, roomName: call.roomName });
   }
 
   /** Takes the end of a call off the screen. */
@@ -123,15 +134,14 @@ export class Calls extends EventTarget {
   #rejected({ recipientId, callId, reason }) {
     const { call } = this;
     if (!call || call.answered || call.peer !== recipientId || call.state === "over") return;
-    if (callId && call.callId && callId !== call.callId) return;
+    if (callId && callId !== call.callId) return; // the ack with ours comes before it
     this.#end(call.state === "active" ? "over" : endingOf(reason));
   }
 
   #cancelled({ callId, reason }) {
-    if (this.call?.state !== "incoming" || this.call.callId !== callId) return;
-    if (reason === "answered_elsewhere") this.#end("elsewhere");
-    else if (reason === "rejected_elsewhere") this.#end("declinedHere");
-    else this.#end("missed");
+    const { call } = this;
+    if (call?.callId !== callId || (call.state !== "incoming" && call.state !== "declining")) return;
+    this.#end({ answered_elsewhere: "elsewhere", rejected_elsewhere: "declinedElsewhere" }[reason] ?? "missed");
   }
 
   #hungUp({ senderChatPath, roomName }) {
@@ -144,7 +154,15 @@ export class Calls extends EventTarget {
   #gone(user) {
     const { call } = this;
     if (call?.peer !== user || call.state === "over") return;
-    this.#end({ dialling: "offlineCall", incoming: "missed", active: "over" }[call.state]);
+    if (call.state === "dialling" || call.state === "active") this.#untold = call;
+    this.#end({ dialling: "offlineCall", active: "over" }[call.state] ?? "missed");
+  }
+
+  /** Only his connection had broken: he may believe that the call goes on. */
+  #back(user) {
+    if (this.#untold?.peer !== user) return;
+    this.#goodbye(this.#untold);
+    this.#untold = null;
   }
 
   // The state

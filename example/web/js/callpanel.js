@@ -35,7 +35,7 @@ export class CallPanel {
       h("div", { class: "lines" }, h("p", { class: "title" }, title), call.state === "active" && h("p", { class: "note" }, t("signalling"))),
       h("div", { class: "buttons" }, ...buttons),
     );
-    if (focused) this.#panel.querySelector("button")?.focus();
+    if (focused) (this.#panel.querySelector("button") ?? this.#panel).focus();
     if (this.#shown !== call.state) say(title);
     this.#shown = call.state;
   }
@@ -53,6 +53,8 @@ export class CallPanel {
           button("go", media === "video" ? "video" : "phone", "accept", () => calls.accept()),
           button("danger", "hangup", "decline", () => calls.decline()),
         ];
+      case "declining":
+        return [t("declining")];
       case "active":
         return [t("active", peer), button("danger", "hangup", "hangUp", () => calls.hangUp())];
       default:
