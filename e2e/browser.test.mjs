@@ -11,11 +11,15 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { io } from "socket.io-client";
+import { link } from "./lib.mjs";
 
 const DEADLINE = 15_000;
 const PATIENT = ["-offline-grace", "1m"]; // nobody is gone because the machine is slow
 const CLIENT = fileURLToPath(new URL("./node_modules/socket.io-client/dist", import.meta.url));
 const { SCREENSHOTS } = process.env;
+// What a browser says of a server that is not there; and of the poll that
+// overtakes the close of its session, when the old token has been refused.
+const CUT_OFF = /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed|status of 400 .*\/socket\.io\/.*&sid=/;
 
 /** Resolves to what look() resolves to, once that is truthy. */
 async function until(what, look, ms = DEADLINE) {
@@ -75,6 +79,7 @@ class Person {
     p.page.setDefaultTimeout(DEADLINE);
     p.page.on("console", (m) => m.type() === "error" && p.errors.push(`console: ${m.text()} ${m.location().url}`));
     p.page.on("pageerror", (err) => p.errors.push(`uncaught: ${err.stack}`));
+    p.page.on("websocket", (ws) => ws.on("framesent", ({ payload }) => payload === "5" && (p.socket = ws))); // the upgrade
     await p.page.goto(url);
     return p;
   }
@@ -88,6 +93,11 @@ class Person {
   async connected() {
     await this.page.locator('body[data-connection="online"]').waitFor();
     return this;
+  }
+
+  /** A page that goes away has time for a last word on WebSocket only. */
+  upgraded() {
+    return until(`${this.name} is on WebSocket`, () => this.socket && !this.socket.isClosed());
   }
 
   $(selector) {
@@ -190,6 +200,25 @@ const couple = (flags, body, options) => () => stage(flags, ["ana", "luis"], bod
 async function facing({ ana, luis }) {
   await ana.open("luis");
   await luis.open("ana");
+}
+
+/** A stock client, logged in, that remembers what it is told: events are [name, payload]. */
+async function stock(server, name) {
+  const login = await fetch(`${server.url}/login`, { method: "POST", body: JSON.stringify({ name }) });
+  const { token } = await login.json();
+  const client = io(server.url, { query: { userId: name }, auth: { token }, transports: ["websocket"], forceNew: true });
+  client.events = [];
+  client.onAny((...event) => client.events.push(event));
+  await until(`${name} is connected`, () => client.connected);
+  return client;
+}
+
+/** Both talk. */
+async function talking(caller, callee) {
+  await caller.press("Llamar");
+  await callee.press("Aceptar");
+  await callee.call("active", `En llamada con ${caller.name}`);
+  await caller.call("active", `En llamada con ${callee.name}`);
 }
 
 /** A PNG, drawn in the browser. */
@@ -317,6 +346,108 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await back.context.close();
   }));
 
+  test("no message overtakes one that waits", couple(PATIENT, async ({ ana, luis, server }) => {
+    await ana.open("luis");
+    await luis.page.goto("about:blank"); // online without a device
+    await ana.write("uno");
+    await ana.gets("uno", "offline");
+    await ana.write("dos");
+    await ana.gets("dos", "offline");
+    const app = await stock(server, "luis");
+    try {
+      await ana.write("tres"); // before "uno" is tried again
+      const got = await until("luis has them", () => {
+        const messages = app.events.filter(([name]) => name === "receiveMessage").map(([, m]) => m);
+        return messages.length >= 3 && messages;
+      });
+      assert.deepEqual(got.map((m) => m.content.text), ["uno", "dos", "tres"]);
+      app.emit("markAsRead", { senderChatPath: "ana", recipientChatPath: "luis", upToId: got[1].id });
+      await ana.gets("uno", "read");
+      await ana.gets("dos", "read");
+      await ana.gets("tres", "sent");
+    } finally {
+      app.disconnect();
+    }
+  }));
+
+  test("a message that was refused says so, whatever is read later", couple(PATIENT, async (s) => {
+    const { ana } = s;
+    await facing(s);
+    await ana.write("\u0085"); // nothing, for the host
+    const refused = ana.$('#messages li[data-status="failed"]');
+    await refused.getByText("Mensaje vacío").waitFor();
+    for (const text of ["después", "y más"]) {
+      await ana.write(text);
+      await ana.gets(text, "read");
+    }
+    await refused.locator(".why").getByText("No se pudo enviar (invalid)").waitFor();
+  }));
+
+  test("whatever is answered when, messages keep their order, and ticks are true", () =>
+    stage(PATIENT, [], async ({ server }) => {
+      const ana = await Person.come(browser, server.url, "ana");
+      // The page's own code, and a server whose every answer is in this hand.
+      const [story, last] = await ana.page.evaluate(async () => {
+        const { Chat } = await import("/js/chat.js");
+        const on = {};
+        const sent = [];
+        const socket = {
+          connected: true,
+          on: (name, f) => (on[name] = f),
+          off() {},
+          disconnect() {},
+          emit() {},
+          timeout: () => ({ emit: (name, m, answer) => sent.push({ ...m, answer }) }),
+        };
+        const chat = new Chat(() => socket, { chatPath: "ana" });
+        const { messages } = chat.conversation("luis");
+        const [said, then] = [[], (text) => said.push(`${text}: ${chat.conversation("luis").messages.map((m) => `${m.content.text} ${m.status}`).join(", ")}`)];
+        const answer = (err, ack) => sent.at(-1).answer(err, { id: sent.at(-1).id, ts: 1, ...ack });
+        on.online_users({ ana: "1" });
+        for (const text of ["A", "B", "C", "D"]) chat.send("luis", { text });
+        const [a, , c] = messages;
+        then("none is answered");
+        answer(null, { status: "error", code: "unavailable", retryable: true });
+        answer(null, { status: "ok", delivery: "sent" });
+        then("A is refused, B is there");
+        answer(null, { status: "ok", delivery: "offline" });
+        then("C found nobody");
+        on.messagesRead({ senderChatPath: "luis", upToId: c.id });
+        on.messagesRead({ senderChatPath: "luis" });
+        then("receipts come");
+        chat.retry("luis", a);
+        answer(null, { status: "ok", delivery: "offline" });
+        then("A is tried again, C found nobody again");
+        on.contact_online("luis");
+        on.messagesDelivered({ senderChatPath: "luis", upToId: c.id });
+        then("the receipt of C is faster than its answer");
+        answer(null, { status: "ok", delivery: "sent" });
+        then("the answer comes");
+        answer(new Error("the connection broke"));
+        on.messagesRead({ senderChatPath: "luis", upToId: a.id });
+        then("D goes again, A is said to be read");
+        answer(null, { status: "ok", delivery: "sent" });
+        answer(null, { status: "ok", delivery: "sent" });
+        on.messagesRead({ senderChatPath: "luis", upToId: c.id });
+        then("all is there, and read up to C");
+        chat.close();
+        return [said, sent.map((m) => m.content.text).join(" ")];
+      });
+      assert.deepEqual(story, [
+        "none is answered: A pending, B pending, C pending, D pending",
+        "A is refused, B is there: A failed, B sent, C pending, D pending",
+        "C found nobody: A failed, B sent, C offline, D offline",
+        "receipts come: A failed, B read, C offline, D offline",
+        "A is tried again, C found nobody again: B read, C offline, D offline, A offline",
+        "the receipt of C is faster than its answer: B read, C delivered, D offline, A offline",
+        "the answer comes: B read, C delivered, D offline, A offline",
+        "D goes again, A is said to be read: B read, C read, D offline, A offline",
+        "all is there, and read up to C: B read, C read, D sent, A sent",
+      ]);
+      assert.equal(last, "A B C C C D D A");
+      await ana.context.close();
+    }));
+
   test("who logs out is gone at once", couple(["-offline-grace", "1h"], async ({ ana, luis }) => {
     await luis.press("Salir");
     await luis.page.getByLabel("Tu nombre").waitFor();
@@ -431,6 +562,111 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await eva.context.close();
   }));
 
+  test("whoever leaves the page hangs up", couple(PATIENT, async (s) => {
+    const { ana, luis, server } = s;
+    await facing(s);
+    const leave = async (p) => {
+      await p.upgraded();
+      await p.page.reload();
+      await p.connected();
+    };
+    await talking(ana, luis);
+    await leave(luis); // who has answered
+    await ana.call("over", "Llamada terminada");
+    await luis.open("ana");
+    await luis.$("#messages").getByText("Llamada terminada").waitFor();
+    await talking(ana, luis);
+    await leave(ana); // who has called
+    await luis.call("over", "Llamada terminada");
+    await ana.open("luis");
+    await ana.press("Llamar");
+    await luis.call("incoming", "ana te llama");
+    await leave(ana); // while it rings
+    await luis.call("over", "Llamada perdida de ana");
+    await ana.open("luis");
+
+    const tablet = await (await Person.come(browser, server.url, "luis")).login(); // luis stays online
+    await ana.press("Llamar");
+    await tablet.call("incoming", "ana te llama");
+    await luis.press("Aceptar");
+    await ana.call("active", "En llamada con luis");
+    await luis.press("Salir");
+    await ana.call("over", "Llamada terminada");
+
+    await ana.press("Llamar");
+    await tablet.call("incoming", "ana te llama");
+    const third = await (await Person.come(browser, server.url, "luis")).login();
+    await tablet.press("Salir"); // a call that only rings may be answered by another device
+    third.well();
+    await third.context.close();
+    tablet.well();
+    await tablet.context.close();
+    await ana.call("dialling", "Llamando a luis…");
+    await ana.press("Cancelar");
+
+    const app = await stock(server, "app"); // knows no hang-up but callRejected
+    try {
+      await ana.sees("app");
+      const { callId } = await app.timeout(DEADLINE).emitWithAck("initiateCall", { recipientId: "ana", callerId: "app", roomName: "r" });
+      await ana.press("Aceptar");
+      await ana.call("active", "En llamada con app");
+      await leave(ana);
+      const [, told] = await until("the app is told", () => app.events.find(([name]) => name === "callRejected"));
+      assert.deepEqual([told.recipientId, told.callId], ["ana", callId]);
+    } finally {
+      app.disconnect();
+    }
+  }));
+
+  test("a call is over when the other side has gone while one was cut off", () =>
+    stage(["-offline-grace", "300ms"], ["ana"], async ({ ana, server }) => {
+      const line = await link(server.addr);
+      const luis = await (await Person.come(browser, line.url, "luis")).login();
+      for (const p of [ana, luis]) p.forgiven = CUT_OFF;
+      try {
+        await facing({ ana, luis });
+        await talking(ana, luis);
+        line.cut();
+        await ana.call("over", "Llamada terminada");
+        await luis.$("#banner").getByText("Sin conexión").waitFor();
+        await luis.call("active", "En llamada con ana");
+        line.mend(); // she is there, and has no call any more
+        await luis.call("over", "Llamada terminada");
+
+        for (const [caller, state, ending] of [[ana, "active", "Llamada terminada"], [ana, "incoming", "Llamada perdida de ana"], [luis, "dialling", "ana no está en línea"]]) {
+          await ana.sees("luis");
+          await luis.sees("ana");
+          await ana.open("luis");
+          if (state === "active") await talking(caller, luis);
+          else await caller.press("Llamar");
+          await luis.$(`#call[data-state="${state}"]`).waitFor();
+          line.cut();
+          await luis.$("#banner").getByText("Sin conexión").waitFor();
+          await ana.press("Salir");
+          line.mend();
+          await luis.call("over", ending);
+          await ana.login();
+        }
+
+        await ana.sees("luis");
+        await luis.sees("ana");
+        await ana.open("luis");
+        await talking(luis, ana);
+        line.cut(); // luis comes back later than ana
+        await server.stop("SIGKILL");
+        await ana.$("#banner").getByText("Sin conexión").waitFor();
+        const again = await until("the server has its port back", () => startServer(["-addr", server.addr, ...PATIENT]).catch(() => null));
+        server.stop = again.stop;
+        await ana.call("over", "Llamada terminada");
+        line.mend(); // of this call the new server knows nothing
+        await luis.call("over", "Llamada terminada");
+        luis.well();
+      } finally {
+        line.close();
+        await luis.context.close();
+      }
+    }));
+
   test("both ring each other: one call", couple(PATIENT, async (s) => {
     await facing(s);
     await Promise.all([s.ana.press("Llamar"), s.luis.press("Llamar")]);
@@ -452,14 +688,7 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await facing(s);
     await ana.write("uno");
     await luis.gets("uno");
-    await ana.press("Llamar");
-    await luis.press("Aceptar");
-    await ana.call("active", "En llamada con luis");
-    // What a browser says of a server that is not there; and of the poll that
-    // overtakes the close of its session, when the old token has been refused.
-    for (const p of [ana, luis]) {
-      p.forgiven = /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed|status of 400 .*\/socket\.io\/.*&sid=/;
-    }
+    for (const p of [ana, luis]) p.forgiven = CUT_OFF;
     await s.server.stop("SIGKILL");
     for (const p of [ana, luis]) await p.$("#banner").getByText("Sin conexión").waitFor();
     await ana.write("mientras");
@@ -477,8 +706,6 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await luis.write("dos");
     await ana.gets("dos");
     assert.equal(await luis.message("uno").count(), 1);
-    await luis.press("Colgar"); // of this call the new server knows nothing
-    await ana.call("over", "Llamada terminada");
     for (const p of [ana, luis]) p.well();
     await again.stop();
     s.server.stop = async () => {}; // it has been
@@ -486,9 +713,7 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
 
   test("what other clients send is shown as far as possible, and once", () =>
     stage(PATIENT, ["ana"], async ({ ana, server }) => {
-      const login = await fetch(`${server.url}/login`, { method: "POST", body: JSON.stringify({ name: "app" }) });
-      const { token } = await login.json();
-      const app = io(server.url, { query: { userId: "app" }, auth: { token }, transports: ["websocket"], forceNew: true });
+      const app = await stock(server, "app");
       try {
         await ana.sees("app");
         const send = async (id, content) => {
@@ -503,13 +728,19 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
         await send("svg", { photo: { type: "image/svg+xml", data: Buffer.from("<svg/>") } });
         await send("html", { photo: { type: "text/html", data: Buffer.from("<script>") } });
         await send("bad", { photo: { type: "image/png", width: 1e9, height: 1, data: Buffer.from("no") } });
+        for (const content of ["", "\u200b", { text: "\u3164" }, { photo: 0 }, { text: "y", photo: 0 }]) await send(`blank${JSON.stringify(content)}`, content);
         await send("end", { text: "fin" });
         await ana.gets("fin");
         assert.equal(await ana.message("una cadena").count(), 1);
         assert.equal(await ana.message("otra").count(), 1);
-        assert.equal(await ana.$("#messages li").count(), 11);
+        assert.deepEqual(await ana.page.$$eval("#messages li", (items) => items.slice(10, 15).map((li) => li.querySelector("footer").previousSibling.textContent)), [
+          "Mensaje vacío", "Mensaje vacío", "Mensaje vacío", "Mensaje de otro tipo", "y",
+        ]);
+        assert.equal(await ana.$("#messages li").count(), 16);
         await until("the photo that is none is said to be none", async () => (await ana.$("#messages img").count()) === 0);
         assert.equal(await ana.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
+        await send("last", "");
+        await ana.line("app").locator(".last").getByText("Mensaje vacío").waitFor();
         const refused = await app.timeout(DEADLINE).emitWithAck("sendMessage", {
           id: "e", senderChatPath: "app", recipientChatPath: "ana", content: { text: "  " },
         });
@@ -536,12 +767,42 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await tablet.press("Aceptar");
     await luis.call("over", "Contestada en otro dispositivo");
     await ana.call("active", "En llamada con luis");
+    await ana.press("Colgar");
+    await tablet.call("over", "Llamada terminada");
+    await ana.press("Llamar");
+    await luis.call("incoming", "ana te llama");
+    await tablet.press("Rechazar");
+    await tablet.call("over", "Has rechazado la llamada");
+    await luis.call("over", "Rechazada en otro dispositivo");
+    await ana.call("over", "luis ha rechazado la llamada");
     await luis.page.close(); // not the last device: he stays
     await ana.write("¿sigues?");
     await tablet.gets("¿sigues?");
     await ana.sees("luis");
     tablet.well();
     await tablet.context.close();
+  }));
+
+  test("whoever declines a call that was answered elsewhere has not declined it", couple(PATIENT, async ({ ana, luis, server }) => {
+    const other = await (await Person.come(browser, server.url, "luis")).login();
+    await ana.open("luis");
+    await ana.press("Llamar");
+    await other.call("incoming", "ana te llama");
+    // He is about to press the button, and his page hears nothing meanwhile.
+    await other.page.evaluate(() => {
+      setTimeout(() => {
+        for (const end = Date.now() + 2_000; Date.now() < end; );
+        document.querySelector("#call .danger").click();
+      });
+    });
+    await luis.press("Aceptar");
+    await ana.call("active", "En llamada con luis");
+    await other.call("over", "Contestada en otro dispositivo");
+    await other.open("ana");
+    assert.equal(await other.$("#messages").getByText("Has rechazado").count(), 0);
+    await ana.call("active", "En llamada con luis");
+    other.well();
+    await other.context.close();
   }));
 
   test("English, remembered; names that cannot be", () =>
@@ -551,6 +812,14 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
       ana.forgiven = /status of 400/; // the browser's own line about the answer
       await ana.press("Entrar");
       await ana.$("#login-error").getByText("Ese nombre no se puede usar").waitFor();
+      for (const name of ["  ", "\u200b\u3164\u2800"]) {
+        await ana.page.getByLabel("Tu nombre").fill(name);
+        await ana.press("Entrar");
+        await ana.$("#login-error").getByText("Ese nombre no se vería").waitFor();
+        await ana.page.getByLabel("Tu nombre").fill("null");
+        await ana.press("Entrar");
+        await ana.$("#login-error").getByText("Ese nombre no se puede usar").waitFor();
+      }
       await ana.press("English");
       assert.equal(await ana.$("html").getAttribute("lang"), "en");
       await ana.page.reload();
@@ -592,6 +861,14 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await tabTo("Aceptar");
     await ana.page.keyboard.press("Enter");
     await luis.call("active", "En llamada con ana");
+    await luis.press("Colgar");
+    await ana.call("over", "Llamada terminada");
+    await luis.press("Llamar");
+    await ana.call("incoming", "luis te llama");
+    await tabTo("Rechazar");
+    await ana.page.keyboard.press("Enter");
+    await luis.call("over", "ana ha rechazado la llamada");
+    await ana.page.locator("#call button:focus").getByText("Cerrar").waitFor(); // the focus has not got lost
     const nameless = await ana.page.$$eval("button, input, textarea, img", (all) =>
       all
         .filter((e) => e.checkVisibility())
@@ -601,8 +878,8 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     assert.deepEqual(nameless, []);
   }));
 
-  for (const colorScheme of ["light", "dark"]) {
-    test(`360 px are enough, ${colorScheme}`, couple(PATIENT, async ({ ana, luis, server }) => {
+  for (const [width, colorScheme] of [[320, "light"], [360, "dark"]]) {
+    test(`${width} px are enough, ${colorScheme}`, couple(PATIENT, async ({ ana, luis, server }) => {
       const fits = async (p) =>
         assert.deepEqual(
           await p.page.evaluate(() => [
@@ -614,10 +891,11 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
                 return r.width > 1 && (r.left < 0 || r.right > innerWidth);
               })
               .map((e) => e.outerHTML),
+            [...document.querySelectorAll("h1, #who")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent),
           ]),
-          [true, []],
+          [true, [], []],
         );
-      const guest = await Person.come(browser, server.url, "guest", { viewport: { width: 360, height: 640 }, colorScheme });
+      const guest = await Person.come(browser, server.url, "guest", { viewport: { width, height: 640 }, colorScheme });
       await fits(guest);
       await guest.picture(`phone-${colorScheme}-login`);
       await guest.page.setViewportSize({ width: 1100, height: 720 });
@@ -629,6 +907,9 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
       await ana.line("luis").getByText("¿Vienes").waitFor();
       await fits(ana);
       await ana.picture(`phone-${colorScheme}-people`);
+      await ana.press("English"); // has longer words
+      await fits(ana);
+      await ana.press("Español");
       await ana.open("luis");
       await ana.write("¡Sí! 🎉 Llevo " + "muchísimas ".repeat(12) + "ganas");
       await ana.write("https://example.com/" + "x".repeat(120));
@@ -652,7 +933,7 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
       await luis.picture(`desktop-${colorScheme}-thread`);
       await ana.press("Volver a la lista");
       await ana.line("luis").waitFor();
-    }, { viewport: { width: 360, height: 640 }, colorScheme }));
+    }, { viewport: { width, height: 640 }, colorScheme }));
   }
 
   test("without socket.io-client the page says what to do", async () => {
