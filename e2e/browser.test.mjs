@@ -920,6 +920,12 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
       await until("all is read", async () => (await ana.$('#messages li[data-status="read"]').count()) === 3);
       await photo(ana);
       await fits(ana);
+      await until("the photo is wholly in sight", () =>
+        ana.page.evaluate(() => {
+          const list = document.getElementById("messages");
+          return list.scrollHeight - list.scrollTop - list.clientHeight < 2;
+        }),
+      );
       await ana.picture(`phone-${colorScheme}-thread`);
       await luis.press("Videollamada");
       await ana.call("incoming", "luis te hace una videollamada");

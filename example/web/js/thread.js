@@ -3,6 +3,8 @@ import { t } from "./i18n.js";
 import { photoURL } from "./photo.js";
 import { $, avatar, h, icon, setText, time, visible } from "./ui.js";
 
+const HIGHEST = 320; // pixels of a photo, as in style.css
+
 /** What each status of a message of ours looks like, and is called. */
 const TICKS = {
   pending: ["clock", "pending"],
@@ -176,8 +178,9 @@ export class ThreadView {
     });
     // Its place is kept before it is there.
     if (photo.width > 0 && photo.height > 0) {
-      img.width = photo.width;
-      img.height = photo.height;
+      const scale = Math.min(1, HIGHEST / photo.height);
+      img.width = photo.width * scale;
+      img.height = photo.height * scale;
     }
     return img;
   }
