@@ -23,6 +23,7 @@ type bed struct {
 	URL string
 
 	connect func(ctx context.Context, c *socketio.Conn, auth []byte) error // nil: let in
+	event   func(c *socketio.Conn, e *socketio.Event)                      // once it is noted
 
 	mu  sync.Mutex // guards log
 	log []string
@@ -109,6 +110,9 @@ func (b *bed) Event(c *socketio.Conn, e *socketio.Event) {
 		return
 	}
 	b.note(e.Name)
+	if b.event != nil {
+		b.event(c, e)
+	}
 	o := socketio.NewOutgoing("heard", e, 0)
 	for _, a := range args {
 		o.Raw(",").Value(a)

@@ -234,15 +234,20 @@ func (c *Conn) receive(p []byte, binary bool) {
 }
 
 // settled returns the phase, after what was held has been handled: it goes
-// first.
+// first. If we have ended the connection meanwhile, what has waited is over too.
 func (c *Conn) settled() phase {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	waited := false
 	for c.phase == phaseDraining || c.phase == phaseConnecting && c.open.Load() {
 		drained := c.drained
 		c.mu.Unlock()
 		<-drained
 		c.mu.Lock()
+		waited = true
+	}
+	if waited && c.ended() {
+		return phaseOver
 	}
 	return c.phase
 }

@@ -1,11 +1,15 @@
 package socketio_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/heymanito/heymanito/internal/engineio"
 	"github.com/heymanito/heymanito/internal/socketio"
 	"github.com/heymanito/heymanito/internal/wiretest"
 )
@@ -49,6 +53,42 @@ func TestHeldEvents(t *testing.T) {
 			b.noted(want...)
 		})
 	}
+}
+
+// When this side ends the connection while what was held is being handled,
+// nothing more is: neither what was held, nor what has come behind it.
+func TestEndedWhileDraining(t *testing.T) {
+	b := newBed(t)
+	answer, proceed := make(chan struct{}), make(chan struct{})
+	b.connect = func(_ context.Context, c *socketio.Conn, _ []byte) error {
+		<-answer
+		return open(c)
+	}
+	b.event = func(c *socketio.Conn, _ *socketio.Event) {
+		<-proceed
+		c.Close(engineio.SlowReader)
+	}
+	ws := b.dial()
+	b.send(ws, "40", `42["held"]`, `42["held too"]`)
+	b.noted("connect ")
+	close(answer)
+	b.noted("connect ", "held")
+	b.send(ws, `42["behind"]`)
+	waitsIn(t, "socketio.(*Conn).settled")
+	close(proceed)
+	b.noted("connect ", "held", "closed: slow reader")
+}
+
+// waitsIn returns when some goroutine is in a function.
+func waitsIn(t *testing.T, function string) {
+	t.Helper()
+	stacks := make([]byte, 1<<20)
+	for end := time.Now().Add(wiretest.Timeout); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte(function)) {
+			return
+		}
+	}
+	t.Fatalf("nobody is in %s", function)
 }
 
 // What is sent to a client before it is let in comes right behind the answer
