@@ -177,7 +177,13 @@ func (c *Conn) Send(frames ...*engineio.Frame) bool {
 
 // SendVolatile is Send for what is worth nothing later.
 func (c *Conn) SendVolatile(frames ...*engineio.Frame) bool {
-	return c.open.Load() && c.sock.SendVolatile(frames...)
+	open := c.open.Load()
+	if !open { // perhaps its welcome is on the way already
+		c.mu.Lock()
+		open = c.open.Load()
+		c.mu.Unlock()
+	}
+	return open && c.sock.SendVolatile(frames...)
 }
 
 // Context ends with the connection, also while Host is handling an event of it.

@@ -108,6 +108,28 @@ func TestCorked(t *testing.T) {
 	}
 }
 
+// Whoever has its welcome gets what is volatile, too.
+func TestVolatileAtOnce(t *testing.T) {
+	b := newBed(t)
+	conns := make(chan *socketio.Conn, 1)
+	b.connect = func(_ context.Context, c *socketio.Conn, _ []byte) error {
+		conns <- c
+		return open(c)
+	}
+	volatile := socketio.NewOutgoing("volatile", nil, 0).Frames()
+	for range 1000 {
+		ws := b.dial()
+		b.send(ws, "40")
+		c := <-conns
+		b.hear(ws, "40")
+		b.hear(ws, `42["welcome"]`)
+		if !c.SendVolatile(volatile...) {
+			t.Fatal("it was dropped")
+		}
+		ws.Close()
+	}
+}
+
 // A client that was refused may try again on the same transport.
 func TestRefusedTriesAgain(t *testing.T) {
 	b := newBed(t)
