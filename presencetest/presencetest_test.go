@@ -185,9 +185,13 @@ var faults = []struct {
 	plant func(*fault)
 }{
 	{"change seen later", "SetIsVisible", presencetest.RuleVisible, 0, func(f *fault) {
-		f.set = func(_ context.Context, p heymanito.Presence) error {
-			time.AfterFunc(5*time.Millisecond, func() { _ = f.PresenceStore.Set(context.Background(), p) })
-			return nil
+		var late heymanito.Presence
+		f.set = func(ctx context.Context, p heymanito.Presence) error {
+			before := late
+			if late = p; before.User == "" {
+				return nil
+			}
+			return f.PresenceStore.Set(ctx, before)
 		}
 	}},
 	{"snapshot lags", "SetIsVisible", presencetest.RuleVisible, 0, func(f *fault) {
