@@ -17,9 +17,10 @@ const DEADLINE = 15_000;
 const PATIENT = ["-offline-grace", "1m"]; // nobody is gone because the machine is slow
 const CLIENT = fileURLToPath(new URL("./node_modules/socket.io-client/dist", import.meta.url));
 const { SCREENSHOTS } = process.env;
-// What a browser says of a server that is not there; and of the poll that
-// overtakes the close of its session, when the old token has been refused.
-const CUT_OFF = /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed|status of 400 .*\/socket\.io\/.*&sid=/;
+// What a browser says of a server that is not there, in its many words; and of
+// the poll that overtakes the close of its session, when the old token has been
+// refused.
+const CUT_OFF = /net::ERR_|WebSocket connection to .* failed|status of 400 .*\/socket\.io\/.*&sid=/;
 
 /** Resolves to what look() resolves to, once that is truthy. */
 async function until(what, look, ms = DEADLINE) {
