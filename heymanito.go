@@ -83,6 +83,7 @@ func New(opts ...Option) *Server {
 		MaxOpeningPerAddr: cfg.maxHandshakesPer,
 		Transports:        cfg.transports,
 		RemoteAddr:        cfg.remoteAddr,
+		Keep:              withOwnRoute,
 		Base:              s.ctx,
 		Log:               cfg.log,
 		Open: func(sock *engineio.Socket) engineio.Handler {
@@ -104,7 +105,7 @@ func New(opts ...Option) *Server {
 // at its path.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.checkOrigin(w, r) {
-		s.engine.ServeHTTP(w, withOwnRoute(r))
+		s.engine.ServeHTTP(w, r)
 	}
 }
 

@@ -78,6 +78,7 @@ func defaults() engineio.Config {
 		Base:              context.Background(),
 		Transports:        []string{engineio.Polling, engineio.WebSocket},
 		RemoteAddr:        func(r *http.Request) string { return r.RemoteAddr },
+		Keep:              func(r *http.Request) *http.Request { return r },
 		Log:               slog.New(slog.DiscardHandler),
 	}
 }
@@ -539,6 +540,16 @@ func waitPending(t testing.TB, s *session) {
 	for end := time.Now().Add(patience); !s.Polled(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no poll arrives at the server")
+		}
+	}
+}
+
+// waitPosting returns when a POST of s is being read.
+func waitPosting(t testing.TB, s *session) {
+	t.Helper()
+	for end := time.Now().Add(patience); !s.Posting(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no POST arrives at the server")
 		}
 	}
 }

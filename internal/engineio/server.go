@@ -47,11 +47,12 @@ type Config struct {
 	MaxOpening        int           // sockets not yet accepted, in total
 	MaxOpeningPerAddr int           // and per address (IPv6: per /64)
 
-	Base       context.Context            // of Socket.Context; ends with the server
-	Transports []string                   // accepted; Polling and WebSocket
-	RemoteAddr func(*http.Request) string // the client's address, for the caps
-	Open       func(*Socket) Handler      // called for every new socket, before anything of it is handled
-	Log        *slog.Logger               // never sees a session id
+	Base       context.Context                   // of Socket.Context; ends with the server
+	Transports []string                          // accepted; Polling and WebSocket
+	RemoteAddr func(*http.Request) string        // the client's address, for the caps
+	Keep       func(*http.Request) *http.Request // what of the opening request outlives it, for Socket.Request
+	Open       func(*Socket) Handler             // called for every new socket, before anything of it is handled
+	Log        *slog.Logger                      // never sees a session id
 }
 
 // Server accepts Engine.IO clients. It is an http.Handler that looks at the
@@ -199,7 +200,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) *Socket {
 		Refuse(w, http.StatusServiceUnavailable, codeBadRequest, "unavailable: too many connections in their handshake", 2*time.Second)
 		return nil
 	}
-	return &Socket{srv: s, id: newID(), remote: addr, capKey: key, request: r, opened: s.now()}
+	return &Socket{srv: s, id: newID(), remote: addr, capKey: key, request: s.cfg.Keep(r), opened: s.now()}
 }
 
 // enlist makes sock known; false when the server has begun to shut down.

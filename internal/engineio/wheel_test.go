@@ -27,6 +27,7 @@ func TestWheelVisitMeetsClose(t *testing.T) {
 			MaxPayload: 1000, MaxQueue: 1000, OpenBytes: 1000, MaxOpening: 10, MaxOpeningPerAddr: 10,
 			Base: context.Background(), Transports: []string{Polling},
 			RemoteAddr: func(*http.Request) string { return "" },
+			Keep:       func(r *http.Request) *http.Request { return r },
 			Open:       func(*Socket) Handler { return deaf{} },
 			Log:        slog.New(slog.DiscardHandler),
 		})

@@ -42,6 +42,7 @@ func newBed(t *testing.T, change ...func(*bed, *engineio.Config)) *bed {
 		Log: slog.New(slog.DiscardHandler),
 	}
 	cfg.RemoteAddr = func(r *http.Request) string { return r.RemoteAddr }
+	cfg.Keep = func(r *http.Request) *http.Request { return r }
 	for _, f := range change {
 		f(b, &cfg)
 	}
