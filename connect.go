@@ -30,12 +30,7 @@ const featureLastSeen = "lastSeen"
 // it a device of that user.
 func (h *host) Connect(ctx context.Context, c *socketio.Conn, auth []byte) (err error) {
 	s := (*Server)(h)
-	defer func() {
-		if r := recover(); r != nil {
-			s.panicked("connect", r)
-			err = &Error{Code: CodeInternal}
-		}
-	}()
+	defer s.recovered("connect", CodeInternal, &err)
 	d, e := s.identify(ctx, c, auth)
 	if e == nil {
 		e = s.welcome(ctx, d)
@@ -174,13 +169,17 @@ func (s *Server) panicked(event string, r any) {
 	s.log.Error("panic", "event", event, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 }
 
+// recovered, deferred around a call of the host's code, makes its panic an error
+// with code.
+func (s *Server) recovered(event string, code Code, err *error) {
+	if r := recover(); r != nil {
+		s.panicked(event, r)
+		*err = &Error{Code: code}
+	}
+}
+
 // contacts calls the Contacts hook.
 func (s *Server) contacts(ctx context.Context, user string) (contacts []string, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			s.panicked("Contacts", r)
-			err = &Error{Code: CodeUnavailable}
-		}
-	}()
+	defer s.recovered("Contacts", CodeUnavailable, &err)
 	return s.cfg.hooks.Contacts(ctx, user)
 }

@@ -73,12 +73,7 @@ func (s *Server) watch() {
 }
 
 func (s *Server) watchOnceMore() (err error) {
-	defer func() { // the store is the host's
-		if said := recover(); said != nil {
-			s.panicked("PresenceStore.Watch", said)
-			err = &Error{Code: CodeInternal}
-		}
-	}()
+	defer s.recovered("PresenceStore.Watch", CodeInternal, &err)
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	defer cancel(nil)
 	r := &resync{roster: s.roster}

@@ -230,12 +230,7 @@ func (r *registry) settle(ctx context.Context, u *user) error {
 
 // set calls the store, which is the host's and may panic.
 func (r *registry) set(ctx context.Context, p Presence) (err error) {
-	defer func() {
-		if said := recover(); said != nil {
-			r.srv.panicked("PresenceStore.Set", said)
-			err = &Error{Code: CodeInternal}
-		}
-	}()
+	defer r.srv.recovered("PresenceStore.Set", CodeInternal, &err)
 	return r.srv.cfg.presence.Set(ctx, p)
 }
 
