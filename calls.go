@@ -116,7 +116,7 @@ type step func(*liveCall) *Error
 func (b *callBook) move(caller, callee, id, room string, silent bool, do step) (Call, *Error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err := Errorf(CodeNotFound, "there is no such call to this user")
+	var err *Error
 	for _, l := range b.candidates(caller, callee, id, room) {
 		if silent {
 			seeming := *l
@@ -126,9 +126,12 @@ func (b *callBook) move(caller, callee, id, room string, silent bool, do step) (
 		if refused == nil {
 			return l.Call, nil
 		}
-		if err.Code == CodeNotFound { // the one it would have been
+		if err == nil { // of the one it would have been
 			err = refused
 		}
+	}
+	if err == nil {
+		err = Errorf(CodeNotFound, "there is no such call to this user")
 	}
 	return Call{}, err
 }

@@ -5,9 +5,9 @@
 //	go run ./example
 //
 // main.go is the program, login.go says who somebody is, logout.go ends what
-// login.go has begun, hooks.go is what the
-// host has to say about messages and calls, web.go serves the page in web/, and
-// flags.go has every setting of the package as a flag.
+// login.go has begun, hooks.go is what the host has to say about messages and
+// calls, web.go serves the page in web/, and flags.go has every setting of the
+// package as a flag.
 package main
 
 import (

@@ -296,10 +296,10 @@ func (s *Socket) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]
 			_ = rc.SetReadDeadline(time.Time{}) // for the next request
 			return body, nil
 		}
-		if _, over := s.Closed(); over && err != nil {
-			return nil, errOver
-		}
 		if err != nil {
+			if _, over := s.Closed(); over {
+				return nil, errOver
+			}
 			return nil, err
 		}
 	}

@@ -242,8 +242,7 @@ func TestPollingOverlap(t *testing.T) {
 		if _, err := io.WriteString(w, "4fir"); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(patience); !s.Posting() && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
+		waitPosting(t, s)
 		expectPost(t, c, "4second", 400, "")
 		s.expectEnd(engineio.ProtocolError)
 		_, _ = io.WriteString(w, "st") // the server may have cut it
@@ -360,8 +359,7 @@ func TestPollingCutPost(t *testing.T) {
 		if _, err := fmt.Fprintf(nc, "POST /?%s HTTP/1.1\r\nHost: x\r\n%s", query(engineio.Polling, s.ID()), head); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(patience); !s.Posting() && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
+		waitPosting(t, s)
 		_ = nc.Close()
 		s.expectEnd(engineio.TransportError)
 		if got := s.heard(); len(got) > 0 {

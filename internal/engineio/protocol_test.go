@@ -100,8 +100,7 @@ func TestProtocolTransports(t *testing.T) {
 		if _, err := io.WriteString(w, "4first"); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(patience); !s.Posting() && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
+		waitPosting(t, s)
 		expectPost(t, c, "4second", 400, "")
 		s.expectEnd(engineio.ProtocolError)
 		_ = w.Close()

@@ -38,7 +38,7 @@ func Object(b []byte, i, maxDepth int, keys []string, out [][]byte) (end int, er
 }
 
 // Repeats reports whether the object that starts at b[i], which Object has
-// found in order, has one of keys more than once.
+// found in order, has one of keys, at most 64, more than once.
 func Repeats(b []byte, i int, keys []string) bool {
 	m := members{b: b, i: i}
 	var seen uint64 // bit k: keys[k]
