@@ -135,7 +135,7 @@ func FuzzPacket(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		lib, _ := libraryReads(string(p))
-		if c, err := decodeControl(p); err == nil && c.auth != nil {
+		if c, err := decodeControl(p); err == nil && c.kind == parser.CONNECT && c.auth != nil {
 			var auth any
 			if err := json.Unmarshal(c.auth, &auth); err != nil || lib == nil || !reflect.DeepEqual(auth, lib.Data) {
 				t.Errorf("%q has the auth %q, %v", p, c.auth, err)
@@ -169,15 +169,15 @@ func fuzzEvent(t *testing.T, h header, lib *parser.Packet) {
 	name, rest, err := scanName(h.payload)
 	e := Event{payload: h.payload, rest: rest}
 	var args [][]byte
-	if err == nil {
+	if err == nil { // else the connection is closed
 		args, err = e.Args()
+		if err != nil && e.Object([]string{"id", "content"}, make([][]byte, 2)) == nil {
+			t.Errorf("%q has an object, and no arguments: %v", h.payload, err)
+		}
 	}
 	if err != nil || name == "" {
 		if lib != nil && !stricter(h.payload, lib.Data.([]any)[0]) {
 			t.Errorf("%q is refused (%q, %v), and the library reads %v", h.payload, name, err, lib)
-		}
-		if err != nil && e.Object([]string{"id", "content"}, make([][]byte, 2)) == nil {
-			t.Errorf("%q has an object, and no arguments: %v", h.payload, err)
 		}
 		return
 	}
