@@ -162,20 +162,27 @@ func (s *Server) openWebSocket(c *wsConn, answer, early []byte) {
 }
 
 // probeWebSocket lets c ask for the session of its sid. A session has one
-// WebSocket at the most: a second one is closed.
+// WebSocket at the most: a second one is closed. Which is the first is settled
+// before the client may know.
 func (s *Server) probeWebSocket(c *wsConn, answer, early []byte) {
 	sock := c.sock
-	ok := c.write(answer)
 	sock.mu.Lock()
-	ok = ok && sock.state == stateOpen && sock.ws == nil && sock.probe == nil
-	if ok {
+	first := sock.state == stateOpen && sock.ws == nil && sock.probe == nil
+	if first {
 		sock.probe, sock.probed = c, false
 		sock.probeBy = s.now() + int64(s.cfg.UpgradeTimeout)
-		s.goRun(func() { c.read(early) })
+		s.goRun(func() {
+			if !c.write(answer) {
+				c.giveUp()
+				return
+			}
+			c.read(early)
+		})
 	}
 	at := sock.probeBy
 	sock.mu.Unlock()
-	if !ok {
+	if !first {
+		c.write(answer)
 		c.bye(closePolicy, "this session has its WebSocket")
 		_ = c.nc.Close() // nobody is interested in how
 		return
