@@ -1,0 +1,706 @@
+package heymanito
+
+import (
+	"context"
+	"crypto/rand"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+)
+
+// memoryInboxTotal is the default of a MemoryInbox's InboxBounds.Total.
+const memoryInboxTotal = 256_000_000
+
+// MemoryInbox is the [Inbox] of a single process. A restart loses everything:
+// each MemoryInbox has an epoch of its own, so that clients notice.
+//
+// Total is 256 MB by default. It counts the heap that the inboxes take, maps
+// and links included: a short message counts about 400 bytes, the first one to
+// somebody new 900. The process may take up to twice that, by the garbage
+// collector's default. A message between two users counts in both inboxes,
+// although its body is in memory once.
+//
+// A quarter of Total may go to what is known beyond the entries that are kept:
+// the keys of those that were dropped, Marks, and the heads of users who have
+// none. When it takes more, or there is nothing else to drop, the oldest of it
+// is forgotten: a message that is sent again then counts as new, a receipt may
+// come twice, and an inbox of which nothing is left begins anew.
+//
+// What is too old goes when its user's inbox is used, or any is appended to.
+type MemoryInbox struct {
+	epoch  string
+	bounds InboxBounds
+
+	// mu guards the rest. There is one for all users, because the total bound
+	// is theirs together, and nobody waits for anything under it.
+	mu      sync.Mutex
+	users   memoryMap[string, *memoryBox]
+	threads memoryMap[memoryThreadKey, *memoryThread]
+	ids     memoryMap[memoryID, *memoryEntry]         // of entries without a Mark
+	peers   memoryMap[string, memoryList[memoryMark]] // the Marks that others have of them
+
+	kept  memoryList[memoryEntry] // oldest first, as the others are
+	gone  memoryList[memoryEntry] // dropped, but known
+	marks memoryList[memoryMark]
+	idle  memoryList[memoryBox] // of which nothing is left but the head
+
+	floor     uint64 // new inboxes begin behind it
+	lost      bool   // a total bound has ended inboxes, of users of whom nothing is known now
+	stats     InboxStats
+	keptBytes int          // of stats.Bytes: entries that are kept, and what they are in
+	fresh     []*memoryBox // those that the Append under way has appended to
+}
+
+var _ Inbox = (*MemoryInbox)(nil)
+
+// memoryBox is one user's inbox.
+type memoryBox struct {
+	user    string
+	entries memoryQueue // those that are gone, then those that are kept, without gaps
+	last    uint64
+	given   uint64
+	dropped uint64
+	began   uint64
+	fresh   uint64 // the first seq of the Append under way, or 0
+	bytes   int    // of the entries that are kept
+	used    int64  // when it was appended to, Unix milliseconds
+	marks   memoryList[memoryMark]
+	links   memoryLinks[memoryBox]
+}
+
+// memoryThread is what is in one inbox of one event and peer.
+type memoryThread struct {
+	box         *memoryBox
+	event, peer string
+	entries     memoryQueue
+	mark        *memoryMark
+}
+
+type memoryThreadKey struct {
+	box         *memoryBox
+	event, peer string
+}
+
+type memoryID struct {
+	thread *memoryThread
+	id     string
+}
+
+// memoryEntry is an entry that is kept, or of which is still known that it was
+// there. Its id is not copied: the inboxes of the two share it.
+type memoryEntry struct {
+	thread   *memoryThread
+	id, note string
+	seq      uint64
+	time     int64          // Unix milliseconds
+	content  *memoryContent // nil: it was dropped
+	links    memoryLinks[memoryEntry]
+}
+
+// memoryContent is what of an entry goes when it is dropped.
+type memoryContent struct {
+	mark           uint64
+	covers, origin string
+	body           []byte
+	attachments    [][]byte
+}
+
+// memoryMark is how far the Marks of one thread reach, and the Receipt of the
+// entry that said so.
+type memoryMark struct {
+	thread                         *memoryThread
+	mark, seq                      uint64
+	time                           int64
+	note                           string
+	timeLinks, boxLinks, peerLinks memoryLinks[memoryMark]
+}
+
+// What things count, besides the bytes they carry: themselves, and their part
+// of the maps and queues they are in. A test compares it with the heap.
+const (
+	memoryBoxBytes     = 200
+	memoryThreadBytes  = 190
+	memoryMarkBytes    = 150
+	memoryEntryBytes   = 170
+	memoryContentBytes = 100
+	memorySliceBytes   = 24
+)
+
+// memoryTidy is how many entries that are too old an Append drops, and how many
+// it forgets: more than it appends, and not so many that others wait.
+const memoryTidy = 100
+
+// NewMemoryInbox returns an empty MemoryInbox. It starts nothing and needs no
+// closing. It panics if a bound is negative.
+func NewMemoryInbox(b InboxBounds) *MemoryInbox {
+	if err := b.Check(); err != nil {
+		badOption("NewMemoryInbox", "%v", err)
+	}
+	return &MemoryInbox{epoch: rand.Text(), bounds: b.WithDefaults(memoryInboxTotal)}
+}
+
+// Stats returns the numbers of the store.
+func (m *MemoryInbox) Stats() InboxStats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stats
+}
+
+// Append implements [Inbox].
+func (m *MemoryInbox) Append(ctx context.Context, entries ...Entry) ([]Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	receipts := make([]Receipt, len(entries))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now().UnixMilli()
+	m.tidy(now)
+	for i := range entries {
+		receipts[i] = m.append(&entries[i], now)
+		if i == 0 && receipts[i].Duplicate {
+			break
+		}
+	}
+	m.bound(now)
+	return receipts, nil
+}
+
+// Since implements [Inbox].
+func (m *MemoryInbox) Since(ctx context.Context, user string, after uint64, limit int) (Page, error) {
+	if err := ctx.Err(); err != nil {
+		return Page{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	box := m.users.of[user]
+	if box == nil {
+		return Page{Head: m.beginning()}, nil
+	}
+	m.expire(box, time.Now().UnixMilli())
+	page := Page{Head: Head{Epoch: m.epoch, Last: box.last, Given: box.given, Dropped: box.dropped, Began: box.began}}
+	if after >= box.last || limit <= 0 {
+		return page, nil
+	}
+	left := box.last - max(after, box.dropped)
+	entries := box.entries.of[uint64(len(box.entries.of))-left:]
+	page.Entries = make([]Entry, min(len(entries), limit))
+	for i := range page.Entries {
+		page.Entries[i] = entries[i].entry()
+	}
+	return page, nil
+}
+
+// Find implements [Inbox]. What is found may have been dropped, as long as a
+// duplicate of it would be recognised.
+func (m *MemoryInbox) Find(ctx context.Context, k Key, through uint64) (Found, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return Found{}, false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	box := m.users.of[k.User]
+	if box == nil {
+		return Found{}, false, nil
+	}
+	now := time.Now().UnixMilli()
+	m.expire(box, now)
+	thread := m.threads.of[memoryThreadKey{box, k.Event, k.Peer}]
+	if thread == nil {
+		return Found{}, false, nil
+	}
+	if k.ID != "" {
+		if e := m.ids.of[memoryID{thread, k.ID}]; e != nil && e.known(now) {
+			return Found{e.receipt(), e.id}, true, nil
+		}
+		return Found{}, false, nil
+	}
+	entries := thread.entries.of
+	n := sort.Search(len(entries), func(i int) bool { return entries[i].seq > through })
+	for _, e := range slices.Backward(entries[:n]) {
+		if e.known(now) {
+			return Found{e.receipt(), e.id}, true, nil
+		}
+	}
+	return Found{}, false, nil
+}
+
+// AckThrough implements [Inbox].
+func (m *MemoryInbox) AckThrough(ctx context.Context, user string, seq uint64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if box := m.users.of[user]; box != nil {
+		box.given = max(box.given, min(seq, box.last))
+	}
+	return nil
+}
+
+// Forget implements [Inbox].
+func (m *MemoryInbox) Forget(ctx context.Context, user string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if box := m.users.of[user]; box != nil {
+		for len(box.entries.of) > 0 {
+			e := box.entries.of[0]
+			if e.content != nil {
+				m.empty(e)
+			}
+			m.forget(e)
+		}
+		for box.marks.first != nil {
+			m.unmark(box.marks.first)
+		}
+		m.end(box)
+	}
+	for mark := m.peers.of[user].first; mark != nil; mark = m.peers.of[user].first {
+		m.unmark(mark)
+	}
+	return nil
+}
+
+// append appends e, unless it is a duplicate.
+func (m *MemoryInbox) append(e *Entry, now int64) Receipt {
+	box := m.users.of[e.User]
+	if box == nil {
+		box = m.begin(e.User)
+	} else if box.fresh == 0 {
+		m.expire(box, now)
+	}
+	thread := m.threads.of[memoryThreadKey{box, e.Event, e.Peer}]
+	if thread == nil {
+		thread = m.thread(box, e.Event, e.Peer)
+	} else if r, ok := m.duplicate(thread, e, now); ok {
+		return r
+	}
+	if box.isIdle() {
+		m.idle.remove(box, (*memoryBox).byAge)
+	}
+	if box.fresh == 0 {
+		box.fresh = box.last + 1
+		m.fresh = append(m.fresh, box)
+	}
+	if box.dropped == box.last {
+		m.stats.Users++
+		m.keptBytes += box.size()
+	}
+	if !thread.isKept() {
+		m.keptBytes += thread.size()
+	}
+	box.last++
+	if e.Origin != "" && box.given == box.last-1 {
+		box.given = box.last
+	}
+	entry := &memoryEntry{
+		thread: thread, id: e.ID, note: e.Note, seq: box.last, time: e.Time.UnixMilli(),
+		content: &memoryContent{mark: e.Mark, covers: e.Covers, origin: e.Origin, body: e.Body, attachments: e.Attachments},
+	}
+	box.used = entry.time
+	box.entries.push(entry)
+	thread.entries.push(entry)
+	m.kept.push(entry, (*memoryEntry).byAge)
+	if e.Mark == 0 {
+		m.ids.set(memoryID{thread, entry.id}, entry)
+	} else {
+		m.raise(thread, e.Mark, entry)
+		if e.Covers != "" {
+			m.raise(m.thread(box, e.Covers, e.Peer), e.Mark, entry)
+		}
+	}
+	size := entry.size() + entry.content.size()
+	box.bytes += size
+	m.keptBytes += size
+	m.stats.Bytes += size
+	m.stats.Entries++
+	return Receipt{Seq: entry.seq}
+}
+
+// duplicate returns the Receipt of the first one, if e is a duplicate.
+func (m *MemoryInbox) duplicate(thread *memoryThread, e *Entry, now int64) (Receipt, bool) {
+	if e.Mark > 0 {
+		if mark := thread.mark; mark != nil && mark.mark >= e.Mark {
+			return receiptOf(mark.seq, mark.time, mark.note), true
+		}
+		return Receipt{}, false
+	}
+	first := m.ids.of[memoryID{thread, e.ID}]
+	if first == nil || !first.known(now) {
+		return Receipt{}, false
+	}
+	return first.receipt(), true
+}
+
+// beginning is the Head of a user of whom nothing is known.
+func (m *MemoryInbox) beginning() Head {
+	h := Head{Epoch: m.epoch, Last: m.floor, Given: m.floor, Dropped: m.floor}
+	if !m.lost {
+		h.Began = m.floor
+	}
+	return h
+}
+
+// begin makes an inbox.
+func (m *MemoryInbox) begin(user string) *memoryBox {
+	h := m.beginning()
+	box := &memoryBox{user: strings.Clone(user), last: h.Last, given: h.Given, dropped: h.Dropped, began: h.Began}
+	m.users.set(box.user, box)
+	m.idle.push(box, (*memoryBox).byAge)
+	m.stats.Bytes += box.size()
+	return box
+}
+
+// thread returns the thread of an event and a peer, which it makes if there is
+// none.
+func (m *MemoryInbox) thread(box *memoryBox, event, peer string) *memoryThread {
+	k := memoryThreadKey{box, event, peer}
+	if thread := m.threads.of[k]; thread != nil {
+		return thread
+	}
+	names := event + peer // a copy: they may be parts of something bigger
+	k.event, k.peer = names[:len(event)], names[len(event):]
+	thread := &memoryThread{box: box, event: k.event, peer: k.peer}
+	m.threads.set(k, thread)
+	m.stats.Bytes += thread.size()
+	return thread
+}
+
+// raise raises the Mark of a thread to that of e, if it is lower.
+func (m *MemoryInbox) raise(thread *memoryThread, to uint64, e *memoryEntry) {
+	mark := thread.mark
+	switch {
+	case mark == nil:
+		mark = &memoryMark{thread: thread}
+		thread.mark = mark
+		thread.box.marks.push(mark, (*memoryMark).inBox)
+		list := m.peers.of[thread.peer]
+		list.push(mark, (*memoryMark).ofPeer)
+		m.peers.set(thread.peer, list)
+	case mark.mark >= to:
+		return
+	default:
+		m.marks.remove(mark, (*memoryMark).byTime)
+		m.stats.Bytes -= mark.size()
+	}
+	mark.mark, mark.seq, mark.time, mark.note = to, e.seq, e.time, e.note
+	m.marks.push(mark, (*memoryMark).byTime)
+	m.stats.Bytes += mark.size()
+}
+
+// bound ends an Append: what is beyond a bound goes, but nothing of its own. One
+// that has appended nothing needs no room.
+func (m *MemoryInbox) bound(now int64) {
+	if len(m.fresh) == 0 {
+		return
+	}
+	for _, box := range m.fresh {
+		for box.dropped+1 < box.fresh && (box.last-box.dropped > uint64(m.bounds.Entries) || box.bytes > m.bounds.Bytes) {
+			m.drop(box.oldest(), now)
+		}
+	}
+	for m.stats.Bytes > m.bounds.Total {
+		spare := m.stats.Bytes - m.keptBytes
+		if spare > m.bounds.Total/4 && m.forgetOldest() {
+			continue
+		}
+		if e := m.kept.first; e != nil && !e.thread.box.isFresh(e.seq) {
+			m.drop(e, now)
+		} else if !m.forgetOldest() {
+			break
+		}
+	}
+	for _, box := range m.fresh {
+		box.fresh = 0
+	}
+	clear(m.fresh)
+	m.fresh = m.fresh[:0]
+}
+
+// forgetOldest forgets the oldest of what is known beyond the entries that are
+// kept. It reports false when there is nothing.
+func (m *MemoryInbox) forgetOldest() bool {
+	const none = math.MaxInt64
+	var entry, mark, box int64 = none, none, none
+	if e := m.gone.first; e != nil {
+		entry = e.time
+	}
+	if k := m.marks.first; k != nil && !k.thread.box.isFresh(k.seq) {
+		mark = k.time
+	}
+	if b := m.idle.first; b != nil {
+		box = b.used
+	}
+	switch min(entry, mark, box) {
+	case none:
+		return false
+	case entry:
+		m.forget(m.gone.first)
+	case mark:
+		m.unmark(m.marks.first)
+	default:
+		m.end(m.idle.first)
+		m.lost = true
+	}
+	return true
+}
+
+// tidy drops and forgets what is too old, whoever's it is.
+func (m *MemoryInbox) tidy(now int64) {
+	for range memoryTidy {
+		e := m.kept.first
+		if e == nil || !m.isOld(e, now) {
+			break
+		}
+		m.drop(e, now)
+	}
+	for range memoryTidy {
+		e := m.gone.first
+		if e == nil || e.known(now) {
+			break
+		}
+		m.forget(e)
+	}
+}
+
+// expire drops and forgets what is too old in one inbox.
+func (m *MemoryInbox) expire(box *memoryBox, now int64) {
+	for box.last > box.dropped && m.isOld(box.oldest(), now) {
+		m.drop(box.oldest(), now)
+	}
+	m.forgetUnknown(box, now)
+}
+
+func (m *MemoryInbox) isOld(e *memoryEntry, now int64) bool {
+	return now-e.time > m.bounds.Age.Milliseconds()
+}
+
+// drop drops the oldest entry of an inbox to stay within a bound.
+func (m *MemoryInbox) drop(e *memoryEntry, now int64) {
+	m.empty(e)
+	m.stats.Dropped++
+	m.forgetUnknown(e.thread.box, now)
+}
+
+// forgetUnknown forgets the entries of an inbox that were dropped and of which
+// a duplicate would not be recognised any more.
+func (m *MemoryInbox) forgetUnknown(box *memoryBox, now int64) {
+	for len(box.entries.of) > 0 && !box.entries.of[0].known(now) {
+		m.forget(box.entries.of[0])
+	}
+}
+
+// empty takes the oldest entry of an inbox out of those that are kept.
+func (m *MemoryInbox) empty(e *memoryEntry) {
+	thread := e.thread
+	box := thread.box
+	size := e.content.size()
+	m.stats.Bytes -= size
+	size += e.size()
+	box.bytes -= size
+	m.keptBytes -= size
+	m.stats.Entries--
+	e.content = nil
+	m.kept.remove(e, (*memoryEntry).byAge)
+	m.gone.push(e, (*memoryEntry).byAge)
+	if !thread.isKept() {
+		m.keptBytes -= thread.size()
+	}
+	if box.dropped = e.seq; box.dropped == box.last {
+		m.stats.Users--
+		m.keptBytes -= box.size()
+	}
+}
+
+// forget forgets the first entry of an inbox, which was dropped.
+func (m *MemoryInbox) forget(e *memoryEntry) {
+	thread := e.thread
+	box := thread.box
+	m.gone.remove(e, (*memoryEntry).byAge)
+	box.entries.pop()
+	thread.entries.pop()
+	if id := (memoryID{thread, e.id}); m.ids.of[id] == e { // and not a later one
+		m.ids.delete(id)
+	}
+	m.stats.Bytes -= e.size()
+	m.settle(thread)
+}
+
+// unmark forgets a Mark.
+func (m *MemoryInbox) unmark(mark *memoryMark) {
+	thread := mark.thread
+	m.marks.remove(mark, (*memoryMark).byTime)
+	thread.box.marks.remove(mark, (*memoryMark).inBox)
+	list := m.peers.of[thread.peer]
+	if list.remove(mark, (*memoryMark).ofPeer); list.first == nil {
+		m.peers.delete(thread.peer)
+	} else {
+		m.peers.set(thread.peer, list)
+	}
+	thread.mark = nil
+	m.stats.Bytes -= mark.size()
+	m.settle(thread)
+}
+
+// settle takes note that something of a thread was forgotten.
+func (m *MemoryInbox) settle(thread *memoryThread) {
+	if len(thread.entries.of) == 0 && thread.mark == nil {
+		m.threads.delete(memoryThreadKey{thread.box, thread.event, thread.peer})
+		m.stats.Bytes -= thread.size()
+	}
+	if thread.box.isIdle() {
+		m.idle.push(thread.box, (*memoryBox).byAge)
+	}
+}
+
+// end forgets an idle inbox.
+func (m *MemoryInbox) end(box *memoryBox) {
+	m.floor = max(m.floor, box.last)
+	m.idle.remove(box, (*memoryBox).byAge)
+	m.users.delete(box.user)
+	m.stats.Bytes -= box.size()
+}
+
+func (b *memoryBox) size() int { return memoryBoxBytes + len(b.user) }
+
+// isIdle reports whether nothing is left but the head.
+func (b *memoryBox) isIdle() bool { return len(b.entries.of) == 0 && b.marks.first == nil }
+
+// isFresh reports whether the entry at seq is of the Append under way.
+func (b *memoryBox) isFresh(seq uint64) bool { return b.fresh != 0 && seq >= b.fresh }
+
+// oldest is the oldest entry that is kept.
+func (b *memoryBox) oldest() *memoryEntry {
+	return b.entries.of[uint64(len(b.entries.of))-(b.last-b.dropped)]
+}
+
+func (b *memoryBox) byAge() *memoryLinks[memoryBox] { return &b.links }
+
+func (t *memoryThread) size() int { return memoryThreadBytes + len(t.event) + len(t.peer) }
+
+// isKept reports whether it has entries that are kept.
+func (t *memoryThread) isKept() bool {
+	n := len(t.entries.of)
+	return n > 0 && t.entries.of[n-1].content != nil
+}
+
+func (e *memoryEntry) size() int { return memoryEntryBytes + len(e.id) + len(e.note) }
+
+// known reports whether a duplicate of e is recognised.
+func (e *memoryEntry) known(now int64) bool {
+	return e.content != nil ||
+		now-e.time < DuplicateAge.Milliseconds() && e.seq+DuplicateCount > e.thread.box.last
+}
+
+func (e *memoryEntry) receipt() Receipt { return receiptOf(e.seq, e.time, e.note) }
+
+// entry is e, which is kept, as it was appended.
+func (e *memoryEntry) entry() Entry {
+	c := e.content
+	return Entry{
+		Key:  Key{User: e.thread.box.user, Event: e.thread.event, Peer: e.thread.peer, ID: e.id},
+		Mark: c.mark, Covers: c.covers, Time: time.UnixMilli(e.time),
+		Body: c.body, Attachments: c.attachments, Origin: c.origin, Note: e.note, Seq: e.seq,
+	}
+}
+
+func (e *memoryEntry) byAge() *memoryLinks[memoryEntry] { return &e.links }
+
+// size counts what the slices hold on to, not only what is in them.
+func (c *memoryContent) size() int {
+	n := memoryContentBytes + len(c.covers) + len(c.origin) + cap(c.body)
+	for _, a := range c.attachments {
+		n += memorySliceBytes + cap(a)
+	}
+	return n
+}
+
+func (k *memoryMark) size() int { return memoryMarkBytes + len(k.note) }
+
+func (k *memoryMark) byTime() *memoryLinks[memoryMark] { return &k.timeLinks }
+func (k *memoryMark) inBox() *memoryLinks[memoryMark]  { return &k.boxLinks }
+func (k *memoryMark) ofPeer() *memoryLinks[memoryMark] { return &k.peerLinks }
+
+// receiptOf is the Receipt of an entry that is there already.
+func receiptOf(seq uint64, at int64, note string) Receipt {
+	return Receipt{Seq: seq, Duplicate: true, Time: time.UnixMilli(at), Note: note}
+}
+
+// memoryQueue is entries in the order of their seqs.
+type memoryQueue struct {
+	of     []*memoryEntry
+	popped int // since of has moved
+}
+
+func (q *memoryQueue) push(e *memoryEntry) { q.of = append(q.of, e) }
+
+// pop takes the first one out, and now and then moves the rest to where it
+// takes no more than it needs.
+func (q *memoryQueue) pop() {
+	q.of[0] = nil
+	q.of = q.of[1:]
+	if q.popped++; q.popped > len(q.of) {
+		q.of = slices.Clone(q.of)
+		q.popped = 0
+	}
+}
+
+// memoryList is a list of things that have their links in them.
+type memoryList[T any] struct{ first, last *T }
+
+type memoryLinks[T any] struct{ prev, next *T }
+
+func (l *memoryList[T]) push(x *T, links func(*T) *memoryLinks[T]) {
+	if l.last == nil {
+		l.first = x
+	} else {
+		links(l.last).next = x
+	}
+	links(x).prev = l.last
+	l.last = x
+}
+
+func (l *memoryList[T]) remove(x *T, links func(*T) *memoryLinks[T]) {
+	at := links(x)
+	if at.prev == nil {
+		l.first = at.next
+	} else {
+		links(at.prev).next = at.next
+	}
+	if at.next == nil {
+		l.last = at.prev
+	} else {
+		links(at.next).prev = at.prev
+	}
+	*at = memoryLinks[T]{}
+}
+
+// memoryMap is a map that shrinks: Go's keep for ever what they have grown to.
+type memoryMap[K comparable, V any] struct {
+	of   map[K]V
+	most int // since it was made
+}
+
+func (m *memoryMap[K, V]) set(k K, v V) {
+	if m.of == nil {
+		m.of = make(map[K]V)
+	}
+	m.of[k] = v
+	m.most = max(m.most, len(m.of))
+}
+
+func (m *memoryMap[K, V]) delete(k K) {
+	delete(m.of, k)
+	if n := len(m.of); m.most > 1000 && n < m.most/2 {
+		of := make(map[K]V, n)
+		maps.Copy(of, m.of)
+		m.of, m.most = of, n
+	}
+}
