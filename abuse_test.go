@@ -260,7 +260,7 @@ func TestAbuseAnswers(t *testing.T) {
 	victim.Sync()
 	for _, e := range victim.Log() {
 		switch e.Name {
-		case "online_users", "contact_online", "contact_offline", "ack 1":
+		case "online_users", "inboxReady", "contact_online", "contact_offline", "ack 1":
 		default:
 			if e.Name != "receiveMessage" || !strings.Contains(e.String(), `"content":"good"`) {
 				t.Errorf("the victim was sent %v", e)

@@ -32,14 +32,14 @@ func TestMessageBytes(t *testing.T) {
 			{`{"id":-1.50E+2,` + from + `}`, `-1.50E+2`, `"id":-1.50E+2,` + from},
 			{`{"id":"\ud800",` + from + `}`, `"\ud800"`, `"id":"\ud800",` + from},
 			{
-				`{"id":"m",` + from + `,"content":{"z":1,"a":[12345678901234567890, 1.0,-0],"\ud83d":"\ud800\u0041/\/","z":2},"senderProfile":"é🦜` + "\u2028" + `"}`, `"m"`,
-				`"id":"m",` + from + `,"content":{"z":1,"a":[12345678901234567890, 1.0,-0],"\ud83d":"\ud800\u0041/\/","z":2},"senderProfile":"é🦜` + "\u2028" + `"`,
+				`{"id":"m6",` + from + `,"content":{"z":1,"a":[12345678901234567890, 1.0,-0],"\ud83d":"\ud800\u0041/\/","z":2},"senderProfile":"é🦜` + "\u2028" + `"}`, `"m6"`,
+				`"id":"m6",` + from + `,"content":{"z":1,"a":[12345678901234567890, 1.0,-0],"\ud83d":"\ud800\u0041/\/","z":2},"senderProfile":"é🦜` + "\u2028" + `"`,
 			},
 			{ // another order, white space, fields that are dropped, the last of two
-				"{ \"senderProfile\" :\t{} , \"content\":[ 1 ,2 ],\"recipientChatPath\":\"b\\u006fb\",\"ts\":1,\"senderChatPath\":\"ann\",\"seq\":9,\"id\":\"x\",\"i\\u0064\":\"m\" }", `"m"`,
-				`"id":"m","senderChatPath":"ann","recipientChatPath":"b\u006fb","content":[ 1 ,2 ],"senderProfile":{}`,
+				"{ \"senderProfile\" :\t{} , \"content\":[ 1 ,2 ],\"recipientChatPath\":\"b\\u006fb\",\"ts\":1,\"senderChatPath\":\"ann\",\"seq\":9,\"id\":\"x\",\"i\\u0064\":\"m7\" }", `"m7"`,
+				`"id":"m7","senderChatPath":"ann","recipientChatPath":"b\u006fb","content":[ 1 ,2 ],"senderProfile":{}`,
 			},
-			{`{"id":"m",` + from + `,"__proto__":{"ts":1},"content":{"__proto__":{}}}`, `"m"`, `"id":"m",` + from + `,"content":{"__proto__":{}}`},
+			{`{"id":"m8",` + from + `,"__proto__":{"ts":1},"content":{"__proto__":{}}}`, `"m8"`, `"id":"m8",` + from + `,"content":{"__proto__":{}}`},
 		} {
 			time.Sleep(time.Millisecond)
 			ts := begin + int64(i) + 1
@@ -65,9 +65,11 @@ func TestMessageAttachments(t *testing.T) {
 		ann, bob := a.join("ann"), a.join("bob")
 		ann.deaf()
 		hole := func(n int) string { return fmt.Sprintf(`{"_placeholder":true,"num":%d}`, n) }
+		id := 0
 		send := func(members string, attachments ...string) string {
 			t.Helper()
-			p := fmt.Sprintf(`45%d-1["sendMessage",{"id":"m","senderChatPath":"ann","recipientChatPath":"bob",%s}]`, len(attachments), members)
+			id++
+			p := fmt.Sprintf(`45%d-1["sendMessage",{"id":%d,"senderChatPath":"ann","recipientChatPath":"bob",%s}]`, len(attachments), id, members)
 			if err := ann.Send(p); err != nil {
 				t.Fatal(err)
 			}
@@ -78,9 +80,14 @@ func TestMessageAttachments(t *testing.T) {
 			}
 			return string(ann.Expect("ack 1").Args[0])
 		}
-		ok := fmt.Sprintf(`{"status":"ok","id":"m","ts":%d,"delivery":"sent"}`, begin)
+		ok := func() string { return fmt.Sprintf(`{"status":"ok","id":%d,"ts":%d,"delivery":"sent"}`, id, begin) }
 		passed := func(members, attachments string) string {
-			return fmt.Sprintf(`receiveMessage({"id":"m","senderChatPath":"ann","recipientChatPath":"bob",%s,"ts":%d})%s`, members, begin, attachments)
+			return fmt.Sprintf(`receiveMessage({"id":%d,"senderChatPath":"ann","recipientChatPath":"bob",%s,"ts":%d})%s`, id, members, begin, attachments)
+		}
+		plain := func(members string) string {
+			t.Helper()
+			id++
+			return ann.ask("sendMessage", fmt.Sprintf(`{"id":%d,"senderChatPath":"ann","recipientChatPath":"bob",%s}`, id, members))
 		}
 		for _, c := range []struct {
 			members     string
@@ -100,17 +107,17 @@ func TestMessageAttachments(t *testing.T) {
 				c.members += `,"senderProfile":"none"`
 			}
 			if len(c.attachments) == 0 {
-				if got := ann.ask("sendMessage", `{"id":"m","senderChatPath":"ann","recipientChatPath":"bob",`+c.members+`}`); got != ok {
+				if got := plain(c.members); got != ok() {
 					t.Errorf("%s was acked %s", c.members, got)
 				}
-			} else if got := send(c.members, c.attachments...); got != ok {
+			} else if got := send(c.members, c.attachments...); got != ok() {
 				t.Errorf("%s was acked %s", c.members, got)
 			}
 			bob.hears(passed(c.passed, c.are))
 		}
 		n.read()
 		send(`"senderProfile":`+hole(0)+`,"content":`+hole(1), "face", "photo")
-		n.want(t, hole(1)+" "+hole(0)+` ["face" "photo"]`)
+		n.want(t, hole(0)+" "+hole(1)+` ["photo" "face"]`)
 		bob.deaf()
 		// What would break a recipient's parser.
 		for _, c := range []struct {
@@ -132,7 +139,9 @@ func TestMessageAttachments(t *testing.T) {
 		bob.hears()
 		n.want(t)
 		// A placeholder in an event without attachments is text like any other.
-		ann.says(ok, "sendMessage", `{"id":"m","senderChatPath":"ann","recipientChatPath":"bob","content":`+hole(7)+`}`)
+		if got := plain(`"content":` + hole(7)); got != ok() {
+			t.Errorf("it was acked %s", got)
+		}
 		bob.hears(passed(`"content":`+hole(7), ""))
 	})
 }

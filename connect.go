@@ -19,12 +19,16 @@ type host Server
 
 // connectAuth is what of the CONNECT packet's auth is ours.
 type connectAuth struct {
-	DeviceID string   `json:"deviceId"`
-	Features []string `json:"features"`
+	DeviceID string          `json:"deviceId"`
+	Features []string        `json:"features"`
+	Since    json.RawMessage `json:"since"`
 }
 
-// featureLastSeen asks for the second argument of contact_offline.
-const featureLastSeen = "lastSeen"
+// What a client can ask for that would surprise an old one.
+const (
+	featureLastSeen = "lastSeen" // the second argument of contact_offline
+	featureAcks     = "acks"     // an ack callback on receiveMessage
+)
 
 // Connect implements socketio.Host: it finds out who the client is, and makes
 // it a device of that user.
@@ -84,6 +88,10 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 			return nil, Errorf(CodeInvalid, "auth: deviceId is longer than %d bytes", maxNameBytes)
 		}
 	}
+	since, e := parsePosition(ours.Since)
+	if e != nil {
+		return nil, e
+	}
 	id := Identity{ChatPath: userID}
 	if s.cfg.auth != nil {
 		id, err = s.cfg.auth(ctx, Handshake{Request: r, Query: q, UserID: userID, Auth: auth})
@@ -100,7 +108,7 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 			return nil, Errorf(CodeUnauthorized, "the identity has expired")
 		}
 	}
-	return &device{
+	d := &device{
 		Device: Device{
 			ChatPath:    id.ChatPath,
 			SocketID:    c.ID(),
@@ -111,7 +119,13 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 		},
 		conn:     c,
 		lastSeen: slices.Contains(ours.Features, featureLastSeen),
-	}, nil
+		acks:     slices.Contains(ours.Features, featureAcks),
+		since:    since,
+	}
+	if s.cfg.keep {
+		d.feed = newFeed(s, d)
+	}
+	return d, nil
 }
 
 // welcome makes d a device of its user. Events for the user reach it from the
@@ -127,17 +141,47 @@ func (s *Server) welcome(ctx context.Context, d *device) *Error {
 		defer s.roster.entered(d.ChatPath)
 	}
 	d.conn.Value = d
+	if d.feed != nil { // before anybody is told that he is here
+		if _, err := s.inbox.Since(ctx, d.ChatPath, 0, 0); err != nil {
+			return &Error{Code: CodeUnavailable, Err: err}
+		}
+	}
 	if err := s.registry.join(ctx, d); err != nil {
 		return &Error{Code: CodeUnavailable, Err: err}
+	}
+	var head Page
+	if d.feed != nil { // what comes from now on is offered to the feed
+		var err error
+		if head, err = s.inbox.Since(ctx, d.ChatPath, 0, 0); err != nil {
+			s.registry.remove(d, 0)
+			return &Error{Code: CodeUnavailable, Err: err}
+		}
 	}
 	if !s.roster.subscribe(d) {
 		s.registry.leave(d, false)
 		return errWentAway
 	}
+	if d.feed != nil {
+		d.feed.start(head.Head)
+	}
 	if s.cfg.hooks.OnConnect != nil {
 		s.hook("OnConnect", func() { s.cfg.hooks.OnConnect(d.conn.Context(), d.Device) })
 	}
 	return nil
+}
+
+// Read implements socketio.Host.
+func (h *host) Read(c *socketio.Conn, mark uint64) {
+	if d := c.Value.(*device); d.feed != nil {
+		d.feed.wasRead(mark)
+	}
+}
+
+// Acked implements socketio.Host.
+func (h *host) Acked(c *socketio.Conn, id uint64) {
+	if d := c.Value.(*device); d.feed != nil && d.acks {
+		d.feed.called(id)
+	}
 }
 
 // Closed implements socketio.Host.
@@ -146,6 +190,9 @@ func (h *host) Closed(c *socketio.Conn, reason string, goodbye bool) {
 	d := c.Value.(*device)
 	s.roster.unsubscribe(d)
 	s.registry.leave(d, goodbye)
+	if d.feed != nil {
+		d.feed.end()
+	}
 	if s.cfg.hooks.OnDisconnect != nil {
 		s.hook("OnDisconnect", func() { s.cfg.hooks.OnDisconnect(s.ctx, d.Device, reason) })
 	}

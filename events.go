@@ -76,7 +76,7 @@ func problem(err error) *Error {
 
 // answer acks an event, unless it was already or nobody waits.
 func (s *Server) answer(d *device, e *socketio.Event, fields []byte, err *Error) {
-	if err != nil && (err.Code == CodeInternal || err.Code == CodeUnavailable) {
+	if err != nil && (err.Code == CodeInternal || err.Code == CodeUnavailable) && d.conn.Context().Err() == nil {
 		s.log.Error("an event failed", "event", e.Name, "user", d.ChatPath, "err", err)
 	} else if err != nil {
 		s.log.Debug("an event was refused", "event", e.Name, "user", d.ChatPath, "err", err)

@@ -103,6 +103,7 @@ func ExampleWithAuth() {
 
 // Hooks are where a host stores, pushes and forbids.
 func ExampleWithHooks() {
+	pushes := make(chan string, 10)
 	blocked := map[[2]string]bool{{"bob", "eve"}: true} // bob does not want to hear from eve
 	hooks := heymanito.Hooks{
 		Authorize: func(_ context.Context, a heymanito.Action) error {
@@ -122,7 +123,7 @@ func ExampleWithHooks() {
 			return nil
 		},
 		OnUndelivered: func(_ context.Context, m heymanito.Message) {
-			fmt.Println("push to", m.To)
+			pushes <- m.To // after the ack
 		},
 	}
 	rt := heymanito.New(quiet, heymanito.WithHooks(hooks))
@@ -134,13 +135,14 @@ func ExampleWithHooks() {
 	defer ann.leave()
 	defer eve.leave()
 	fmt.Println("ann:", outcome(ann.ask("sendMessage", `{"id":1,"senderChatPath":"ann","recipientChatPath":"bob","content":"hola"}`)))
+	fmt.Println("push to", <-pushes)
 	fmt.Println("eve:", outcome(eve.ask("sendMessage", `{"id":2,"senderChatPath":"eve","recipientChatPath":"bob","content":"hola"}`)))
 	fmt.Println("ann:", outcome(ann.ask("initiateCall", `{"recipientId":"support","callerId":"ann"}`)))
 	// Output:
 	// store 1 from ann to bob
+	// ann: queued
 	// push to bob
-	// ann: offline
-	// eve: offline
+	// eve: queued
 	// ann: forbidden: write to us instead
 }
 

@@ -32,9 +32,9 @@ func (l *tally) Handle(context.Context, slog.Record) error        { l.errors.Add
 
 // fuzzServer is a server for the inputs of one target, where whoever leaves is
 // gone at once.
-func fuzzServer(f *testing.F) (base string, log *tally) {
+func fuzzServer(f *testing.F, opts ...heymanito.Option) (base string, log *tally) {
 	log = &tally{}
-	rt := heymanito.New(heymanito.WithLogger(slog.New(log)), heymanito.WithDrain(0), heymanito.WithOfflineGrace(0))
+	rt := heymanito.New(append(opts, heymanito.WithLogger(slog.New(log)), heymanito.WithDrain(0), heymanito.WithOfflineGrace(0))...)
 	srv := httptest.NewServer(rt)
 	f.Cleanup(func() {
 		srv.Close()
@@ -67,9 +67,9 @@ func newBystander(t *testing.T, base string) *bystander {
 	return w
 }
 
-// watch reads until mallory has gone.
-func (w *bystander) watch(t *testing.T) {
-	for {
+// watch reads until mallory has gone and, if there was one, her fence has come.
+func (w *bystander) watch(t *testing.T, fenced bool) {
+	for gone := false; !gone || fenced && !strings.Contains(fmt.Sprint(w.events), "fence"); {
 		op, p, err := w.ws.Read()
 		switch {
 		case err != nil:
@@ -82,9 +82,7 @@ func (w *bystander) watch(t *testing.T) {
 		if err != nil {
 			t.Fatalf("the neighbour's parser refuses %q: %v", p, err)
 		}
-		if string(p) == `42["contact_offline","mallory"]` {
-			return
-		}
+		gone = gone || string(p) == `42["contact_offline","mallory"]`
 	}
 }
 
@@ -115,12 +113,18 @@ func FuzzEvent(f *testing.F) {
 	for _, nums := range []string{`1`, `7`, `0,"x":{"_placeholder":true,"num":0}`, `0,"num":1`, `"0"`, `0.0`} {
 		f.Add([]byte(`51-2["sendMessage",`+message("mallory", "victim", 2, `{"a":{"_placeholder":true,"num":`+nums+`}}`)+`]`), []byte("one"))
 	}
-	base, log := fuzzServer(f)
+	inbox := heymanito.NewMemoryInbox(heymanito.InboxBounds{})
+	base, log := fuzzServer(f, heymanito.WithInbox(inbox))
 	ours := []string{
-		"contact_online", "contact_offline", "receiveMessage", "messagesRead", "messagesDelivered",
+		"inboxReady", "contact_online", "contact_offline", "receiveMessage", "messagesRead", "messagesDelivered",
 		"incomingCall", "callAccepted", "callRejected",
 	}
 	f.Fuzz(func(t *testing.T, packet, attachment []byte) {
+		for _, user := range []string{"victim", "mallory"} { // every input begins as the first
+			if err := inbox.Forget(t.Context(), user); err != nil {
+				t.Fatal(err)
+			}
+		}
 		victim := newBystander(t, base)
 		defer victim.leave()
 		defer victim.parser.Destroy()
@@ -164,7 +168,7 @@ func FuzzEvent(f *testing.F) {
 				}
 			}
 		}
-		victim.watch(t)
+		victim.watch(t, fenced)
 		got := fmt.Sprint(victim.events)
 		for _, e := range victim.events {
 			if name, _ := e[0].(string); !slices.Contains(ours, name) {

@@ -63,7 +63,8 @@ func TestHazard1EarlyPong(t *testing.T) {
 func TestHazard2NothingStays(t *testing.T) {
 	store := heymanito.NewMemoryPresence()
 	store.KeepLastSeen(100) // what it is to remember is no leak
-	b := newBed(t, heymanito.WithPresence(store), heymanito.WithOfflineGrace(time.Millisecond))
+	inbox := heymanito.NewMemoryInbox(heymanito.InboxBounds{Total: 256 << 10})
+	b := newBed(t, heymanito.WithPresence(store), heymanito.WithInbox(inbox), heymanito.WithOfflineGrace(time.Millisecond))
 	users := 0
 	cycles := func(n int) {
 		t.Helper()
@@ -342,6 +343,9 @@ func TestHazard5JoinWhileLeaving(t *testing.T) {
 				return err
 			}
 			if err := joined(device); err != nil {
+				return err
+			}
+			if _, err := await(device, `42["inboxReady",`); err != nil {
 				return err
 			}
 			if err := <-left; err != nil {
@@ -760,7 +764,8 @@ type chunked struct{ io.Reader }
 func TestHazard8SlowReader(t *testing.T) {
 	const queue = 2 << 20
 	reasons := make(chan string, 10)
-	b := newBed(t, heymanito.WithMaxQueue(queue), heymanito.WithHeartbeat(500*time.Millisecond, 5*time.Second),
+	inbox := heymanito.NewMemoryInbox(heymanito.InboxBounds{Bytes: 100 << 10}) // what it keeps is no leak
+	b := newBed(t, heymanito.WithMaxQueue(queue), heymanito.WithInbox(inbox), heymanito.WithHeartbeat(500*time.Millisecond, 5*time.Second),
 		heymanito.WithHooks(heymanito.Hooks{OnDisconnect: func(_ context.Context, d heymanito.Device, reason string) {
 			if strings.HasPrefix(d.ChatPath, "slow") {
 				reasons <- reason

@@ -9,9 +9,16 @@
 //
 // The files follow an event from the socket to the host's hook: heymanito.go
 // (the server), connect.go (who a connection is), events.go (which handler an
-// event goes to, and how it is answered), chat.go, calls.go and relay.go (what
-// the events do), registry.go (a user's devices), presence.go (who is told
-// about whom).
+// event goes to, and how it is answered), chat.go, receipts.go, calls.go and
+// relay.go (what the events do), registry.go (a user's devices), presence.go
+// (who is told about whom).
+//
+// A message goes from chat.go (once: flight.go) through guard.go to inbox.go
+// (where it is kept, in memoryinbox.go by default; doubt.go, when that is not
+// sure), letter.go (to whom it goes from there) and feed.go (which device has
+// it, and which has yet to get it, from its position.go on), and from there to
+// report.go (its sender is told that it has arrived) and vigil.go (the host is
+// told who has it).
 package heymanito
 
 import (
@@ -43,6 +50,10 @@ type Server struct {
 	handlers map[string]handler
 	registry *registry
 	roster   *roster
+	inbox    Inbox
+	flights  flights
+	doubts   doubts
+	vigils   *vigils
 	calls    *callBook
 
 	ctx    context.Context // of hooks and stores; ends when Shutdown is done
@@ -66,6 +77,8 @@ func New(opts ...Option) *Server {
 	s.handlers = s.eventHandlers()
 	s.registry = newRegistry(s)
 	s.roster = newRoster(s)
+	s.inbox = guard{s, cfg.inbox}
+	s.vigils = newVigils(s)
 	s.calls = newCallBook(cfg.ringTimeout)
 	s.engine = engineio.NewServer(engineio.Config{
 		PingInterval:      cfg.pingInterval,
@@ -136,6 +149,9 @@ func withOwnRoute(r *http.Request) *http.Request {
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer context.AfterFunc(ctx, s.cancel)() // a hook that hangs is told
 	err := s.engine.Shutdown(ctx, s.cfg.drain)
+	if !s.vigils.finish() && err == nil {
+		err = ctx.Err()
+	}
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
@@ -146,13 +162,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // goRun starts f on a goroutine that Shutdown waits for. After Shutdown it does
-// nothing: whatever f was for, it is for a server that is gone.
-func (s *Server) goRun(f func()) {
+// nothing, and reports false: whatever f was for, it is for a server that is
+// gone.
+func (s *Server) goRun(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
-		s.running.Go(f)
+		s.running.Go(func() { s.hook("in the background", f) })
 	}
+	return !s.closed
 }
 
 // Disconnect ends every connection of a user on this server and keeps stock

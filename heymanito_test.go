@@ -54,6 +54,9 @@ const host = "http://heymanito.test"
 const begin = 946684800000
 
 // start runs a Server until the test ends. Call it inside a bubble.
+//
+// Without other options it has no inbox: most tests are about what is said
+// live, and hear every word of it. Those about the inbox bring theirs.
 func start(t *testing.T, opts ...heymanito.Option) *app {
 	return startBehind(t, func(h http.Handler) http.Handler { return h }, opts...)
 }
@@ -62,7 +65,7 @@ func start(t *testing.T, opts ...heymanito.Option) *app {
 func startBehind(t *testing.T, middleware func(http.Handler) http.Handler, opts ...heymanito.Option) *app {
 	t.Helper()
 	a := &app{t: t, net: wiretest.NewNet(), log: &logBook{}, names: map[string]string{}}
-	a.Server = heymanito.New(append([]heymanito.Option{heymanito.WithLogger(a.log.logger())}, opts...)...)
+	a.Server = heymanito.New(append([]heymanito.Option{heymanito.WithLogger(a.log.logger()), heymanito.WithoutInbox()}, opts...)...)
 	dial := func(context.Context, string, string) (net.Conn, error) { return a.net.Dial() }
 	transport := &http.Transport{DialContext: dial}
 	a.http = &http.Client{Transport: transport}
@@ -176,8 +179,8 @@ type person struct {
 	read int // events of the log that were looked at
 }
 
-// join connects a device, when everything before has come to rest. Its socket id
-// is called <user>, or <user 2>, <user 3>….
+// join connects a device, when everything before has come to rest, and comes to
+// rest with it. Its socket id is called <user>, or <user 2>, <user 3>….
 func (a *app) join(user string, opts ...wiretest.Option) *person {
 	a.t.Helper()
 	synctest.Wait()
@@ -189,6 +192,7 @@ func (a *app) join(user string, opts ...wiretest.Option) *person {
 	}
 	a.names[c.SID] = id
 	a.mu.Unlock()
+	synctest.Wait()
 	if first := c.Log()[0]; first.Name != "online_users" {
 		a.t.Errorf("the first that %s heard is %v", user, first)
 	}
@@ -403,7 +407,7 @@ func TestStory(t *testing.T) {
 			if ack.Delivery != "sent" {
 				t.Errorf("the message was acked %s", ack.Raw)
 			}
-			want := fmt.Sprintf(`{"id":"m1","senderChatPath":"ann","recipientChatPath":"bob","content":"hola","ts":%d}`, ack.TS)
+			want := fmt.Sprintf(`{"id":"m1","senderChatPath":"ann","recipientChatPath":"bob","content":"hola","ts":%d,"seq":1}`, ack.TS)
 			if e := bob.Expect("receiveMessage"); string(e.Args[0]) != want {
 				t.Errorf("bob has received %s, want %s", e.Args[0], want)
 			}

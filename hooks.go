@@ -10,10 +10,11 @@ import (
 //
 // A hook runs on the goroutine of the connection whose event it is about,
 // never under a lock: a slow one delays the next event of that connection and
-// nobody else's. ctx ends when the
-// connection does or the server shuts down (for OnDisconnect: only then). A
-// hook that panics is recovered and
-// logged with the event; the client is answered "internal".
+// nobody else's. AfterMessage and OnUndelivered are called later, when it is
+// known who has the message: a slow one delays those of the next messages to
+// the same user. ctx ends when the connection does or the server shuts down (for
+// OnDisconnect, AfterMessage and OnUndelivered: only then). A hook that panics
+// is recovered and logged with the event; the client is answered "internal".
 type Hooks struct {
 	// OnConnect is called when a device has been bound to its user, before
 	// the first event of that device is handled.
@@ -32,13 +33,20 @@ type Hooks struct {
 	// error of another type is answered as CodeUnavailable: the client may
 	// send again.
 	BeforeMessage func(ctx context.Context, m Message) error
-	// AfterMessage is called after a message was handed on, with the devices
-	// it went to.
+	// AfterMessage is called once for every message that was not there
+	// already, with the devices that it was given to: they have shown that
+	// they read past it. It is called when all devices of the recipient have,
+	// at the latest when the offline grace ([WithOfflineGrace]) has passed
+	// since it was sent; at once if the recipient is not there, and earlier for
+	// the oldest when more than 16 MB are on their way to one user. So a phone
+	// that shows nothing can be sent a notification although a laptop is open.
 	AfterMessage func(ctx context.Context, m Message, d Delivery)
-	// OnUndelivered is called for a message whose recipient had no device;
-	// the place to send a push notification.
+	// OnUndelivered is called once, just before AfterMessage, for a message
+	// that was given to no device; the place to send a push notification. It
+	// waits in the recipient's inbox. [WithoutInbox] it is called before the
+	// ack, for a message that no device was connected for, and is not kept.
 	OnUndelivered func(ctx context.Context, m Message)
-	// OnRead is called when a user has read a conversation.
+	// OnRead is called when a user has read a conversation, or more of it.
 	OnRead func(ctx context.Context, r Read)
 
 	// BeforeCall is called before a call rings. Errors as for Authorize.
@@ -71,8 +79,8 @@ type Device struct {
 	Claims      any       // Identity.Claims
 }
 
-// Message is one message. The byte slices are the sender's own bytes, valid
-// for the duration of the hook; copy what you keep.
+// Message is one message. The byte slices are the sender's own bytes; do not
+// change them.
 type Message struct {
 	ID            json.RawMessage // a JSON string or number
 	From, To      string
@@ -86,7 +94,8 @@ type Message struct {
 type Delivery struct {
 	// Status is "sent", "queued" or "offline", as in the sender's ack.
 	Status string
-	// Devices are the recipient's devices that it was written to.
+	// Devices are the recipient's devices that it was given to; [WithoutInbox]
+	// those that it was written to.
 	Devices []Device
 }
 

@@ -129,6 +129,9 @@ func goroutines(label, frame string) string {
 
 // TestMain looks for goroutines of the module that outlived every test.
 func TestMain(m *testing.M) {
+	if benchServerProcess() {
+		return
+	}
 	code := m.Run()
 	var stay string
 	if code == 0 && !eventually(patience, func() bool {

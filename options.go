@@ -22,6 +22,8 @@ type config struct {
 	hooks    Hooks
 	log      *slog.Logger
 	presence PresenceStore
+	inbox    Inbox
+	keep     bool // what users miss; false: WithoutInbox
 	handlers map[string]EventFunc
 	relays   map[string]bool // name → volatile
 
@@ -51,6 +53,7 @@ type config struct {
 func newConfig(opts []Option) *config {
 	c := &config{
 		log:              slog.Default(),
+		keep:             true,
 		handlers:         map[string]EventFunc{},
 		relays:           map[string]bool{},
 		origins:          map[string]bool{},
@@ -77,13 +80,16 @@ func newConfig(opts []Option) *config {
 	if c.presence == nil {
 		c.presence = NewMemoryPresence()
 	}
+	if c.inbox == nil {
+		c.inbox = NewMemoryInbox(InboxBounds{})
+	}
 	if c.clientTimeout == 0 {
 		c.clientTimeout = 2 * c.pingTimeout
 	}
 	return c
 }
 
-// badOption is the one way New refuses a literal.
+// badOption is the one way New, or NewMemoryInbox, refuses a literal.
 func badOption(option, format string, args ...any) {
 	panic("heymanito: " + option + ": " + fmt.Sprintf(format, args...))
 }
@@ -141,6 +147,30 @@ func WithPresence(store PresenceStore) Option {
 			badOption("WithPresence", "the store is nil: leave the option out for the memory store")
 		}
 		c.presence = store
+	}
+}
+
+// WithInbox sets the store that keeps what users miss; the default is
+// [NewMemoryInbox], which loses it when the process ends. The store's life is
+// the host's: the Server does not close it.
+func WithInbox(store Inbox) Option {
+	return func(c *config) {
+		if store == nil {
+			badOption("WithInbox", "the store is nil: leave the option out for the memory store, or say WithoutInbox")
+		}
+		c.inbox, c.keep = store, true
+	}
+}
+
+// WithoutInbox keeps nothing: a message to somebody without a device is acked
+// "offline" and is the host's ([Hooks].OnUndelivered); what is sent to a
+// connection that breaks is lost; receipts are passed on as they come, acks have
+// no seq, and clients get no inboxReady. A message that is sent again is handled
+// once all the same.
+func WithoutInbox() Option {
+	return func(c *config) {
+		// It knows which messages there were, and has nothing of them.
+		c.inbox, c.keep = NewMemoryInbox(InboxBounds{Entries: 1, Total: 64_000_000}), false
 	}
 }
 
@@ -341,7 +371,8 @@ func WithMaxPayload(bytes int) Option {
 
 // WithMaxQueue sets the bytes queued for a device that does not read before it
 // is cut off (default 4 MiB). Every frame counts with what it takes in memory.
-// It bounds what one such device costs.
+// It bounds what one such device costs; but a single message goes to a device
+// that keeps up, even if it is bigger than that.
 func WithMaxQueue(bytes int) Option {
 	return func(c *config) {
 		needCount("WithMaxQueue", bytes)

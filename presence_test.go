@@ -642,12 +642,15 @@ func TestStrangerLearnsNothing(t *testing.T) {
 			}
 			return ack
 		}
+		talks := 0
 		talk := func(p *person) string {
 			me := p.User
+			talks++
+			m := fmt.Sprintf("m%d", talks)
 			both := fmt.Sprintf(`{"senderChatPath":%q,"recipientChatPath":"bob"}`, me)
 			back := fmt.Sprintf(`{"senderChatPath":"bob","recipientChatPath":%q}`, me)
 			lines := []string{
-				random(p.ask("sendMessage", mail("m", me, "bob"))),
+				strings.ReplaceAll(p.ask("sendMessage", mail(m, me, "bob")), m, "m"),
 				random(p.ask("initiateCall", fmt.Sprintf(`{"recipientId":"bob","callerId":%q,"roomName":""}`, me))),
 				random(p.ask("initiateCall", fmt.Sprintf(`{"recipientId":"bob","callerId":%q}`, me))),
 				p.ask("nudge", both), p.ask("typing", both),

@@ -422,9 +422,11 @@ func TestManyDevices(t *testing.T) {
 	close(stop)
 	coming.Wait()
 	for i, c := range there {
-		c.Sync()
+		told := func() []wiretest.Event { return slices.Concat(c.Named("receiveMessage"), c.Named("messageSent")) }
+		must(t, "the device has caught up", func() bool { return len(told()) >= (2*devices-1)*each })
+		c.Sync() // nothing more comes
 		next := map[int]int{}
-		for _, e := range slices.Concat(c.Named("receiveMessage"), c.Named("messageSent")) {
+		for _, e := range told() {
 			var m struct{ ID int }
 			if err := json.Unmarshal(e.Args[0], &m); err != nil {
 				t.Fatal(err)

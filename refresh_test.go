@@ -17,8 +17,9 @@ import (
 
 // page is a page of the app: one connection that is read until its end.
 type page struct {
-	ws   *wiretest.WS
-	done chan struct{}
+	ws    *wiretest.WS
+	ready chan struct{} // closed after inboxReady
+	done  chan struct{}
 
 	ids []int // of the messages received; after done
 	err error // that ended it, unless it was the server's close frame
@@ -30,16 +31,22 @@ func (b *bed) visit(user string) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &page{ws: ws, done: make(chan struct{})}
+	p := &page{ws: ws, ready: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		for {
-			text, err := await(ws, `42["receiveMessage",`)
+			text, err := await(ws, `42["`)
 			if err != nil {
 				if _, ok := errors.AsType[*wiretest.CloseError](err); !ok {
 					p.err = err
 				}
 				return
+			}
+			if strings.HasPrefix(text, `42["inboxReady",`) {
+				close(p.ready)
+			}
+			if !strings.HasPrefix(text, `42["receiveMessage",`) {
+				continue
 			}
 			var m struct{ ID int }
 			if err := json.Unmarshal([]byte(strings.TrimSuffix(strings.TrimPrefix(text, `42["receiveMessage",`), "]")), &m); err != nil {
@@ -61,20 +68,29 @@ func (p *page) leave() error {
 }
 
 // A page that is refreshed, again and again, while somebody writes to its
-// user: what is acked as sent has reached a page, and nobody is told that the
-// user came or went.
+// user: what is acked has reached a page, without an inbox what is acked as
+// sent, and nobody is told that the user came or went.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
+	always := func(int) bool { return false }
+	inTurn := func(cycle int) bool { return cycle%2 == 0 }
 	for _, c := range []struct {
-		name string
-		gap  func(cycle int) bool // the old page closes before the new one opens
+		name  string
+		gap   func(cycle int) bool // the old page closes before the new one opens
+		inbox bool
 	}{
-		{"new page first", func(int) bool { return false }},
-		{"in turn", func(cycle int) bool { return cycle%2 == 0 }},
+		{"new page first", always, true},
+		{"in turn", inTurn, true},
+		{"without an inbox/new page first", always, false},
+		{"without an inbox/in turn", inTurn, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, heymanito.WithOfflineGrace(time.Minute))
+			opts := []heymanito.Option{heymanito.WithOfflineGrace(time.Minute)}
+			if !c.inbox {
+				opts = append(opts, heymanito.WithoutInbox())
+			}
+			b := newBed(t, opts...)
 			observer := wiretest.Connect(t, b.URL, "observer")
 			sender, err := b.join("sender")
 			if err != nil {
@@ -127,6 +143,20 @@ func TestRefresh(t *testing.T) {
 			if sending != nil {
 				t.Fatal(sending)
 			}
+			if c.inbox { // the last page gets what is left
+				last, err := b.visit("user")
+				if err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case <-last.ready:
+				case <-last.done:
+				}
+				pages = append(pages, last)
+				if err := last.leave(); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := now.leave(); err != nil {
 				t.Fatal(err)
 			}
@@ -146,8 +176,9 @@ func TestRefresh(t *testing.T) {
 					t.Fatalf("message %d was acked %s", i, ack)
 				}
 				switch sent := strings.Contains(ack, `"delivery":"sent"`); {
-				case sent && !reached[i]:
+				case (sent || c.inbox) && !reached[i]:
 					lost++
+				case c.inbox:
 				case !sent && !c.gap(0):
 					missed++
 				case !sent && !strings.Contains(ack, `"delivery":"offline"`):
@@ -155,7 +186,7 @@ func TestRefresh(t *testing.T) {
 				}
 			}
 			if lost > 0 {
-				t.Errorf("%d of %d messages were acked as sent and reached no page", lost, len(acks))
+				t.Errorf("%d of %d messages were acked and reached no page", lost, len(acks))
 			}
 			if missed > 0 {
 				t.Errorf("%d of %d messages were acked as not sent although a page was open at every moment", missed, len(acks))

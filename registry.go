@@ -15,8 +15,11 @@ import (
 type device struct {
 	Device
 	conn     *socketio.Conn
-	lastSeen bool // asked for the second argument of contact_offline
-	place    int  // in roster.devices; the roster's
+	lastSeen bool      // asked for the second argument of contact_offline
+	acks     bool      // asked for an ack callback on receiveMessage
+	since    *position // asked for everything behind it; nil: a stock client
+	feed     *feed     // of its user's inbox; nil without one
+	place    int       // in roster.devices; the roster's
 }
 
 // registry knows the devices of every user on this server, and tells the
@@ -72,6 +75,15 @@ func (r *registry) devices(path string) []*device {
 		return u.devices
 	}
 	return nil
+}
+
+// present reports whether a user has a device, or had one within the grace.
+func (r *registry) present(path string) bool {
+	sh := r.shard(path)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u := sh.users[path]
+	return u != nil && (len(u.devices) > 0 || u.grace != nil)
 }
 
 // join adds a device; when it returns nil the store knows that its user is
@@ -169,7 +181,7 @@ func (r *registry) graceOver(u *user) {
 	r.settleOrRetry(u)
 }
 
-// storeTimeout bounds one call of the presence store outside of a handshake.
+// storeTimeout bounds one call of a store outside of a handshake.
 const (
 	storeTimeout = 10 * time.Second
 	storeRetry   = 2 * time.Second

@@ -11,11 +11,12 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { io } from "socket.io-client";
-import { link } from "./lib.mjs";
+import { link, scratch } from "./lib.mjs";
 
 const DEADLINE = 15_000;
 const PATIENT = ["-offline-grace", "1m"]; // nobody is gone because the machine is slow
 const CLIENT = fileURLToPath(new URL("./node_modules/socket.io-client/dist", import.meta.url));
+const DATA = scratch();
 const { SCREENSHOTS } = process.env;
 // What a browser says of a server that is not there, in its many words; and of
 // the poll that overtakes the close of its session, when the old token has been
@@ -332,17 +333,21 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await ana.sees("luis", false);
     await ana.$("#peer-state").getByText("desconectado").waitFor();
     await ana.write("¿estás?");
-    await ana.gets("¿estás?", "offline");
-    assert.equal(await ana.message("¿estás?").locator(".i-clock").count(), 1);
+    await ana.gets("¿estás?", "queued");
+    await ana.message("¿estás?").locator(".why").getByText("En su buzón").waitFor();
+    assert.equal(await ana.message("¿estás?").locator(".i-tray").count(), 1);
     await ana.press("Llamar");
     await ana.call("over", "luis no está en línea");
     await ana.picture("desktop-offline");
     const back = await (await Person.come(browser, server.url, "luis")).login();
-    await ana.sees("luis");
+    await back.line("ana").getByText("¿estás?").waitFor(); // before ana says or does anything
+    await ana.gets("¿estás?", "delivered");
+    assert.equal(await ana.message("¿estás?").locator(".why").count(), 0);
     await back.open("ana");
     await back.gets("¿estás?");
     await ana.gets("¿estás?", "read");
     assert.equal(await back.message("¿estás?").count(), 1);
+    assert.equal(await back.message("hola").count(), 1); // it is kept for all his devices
     back.well();
     await back.context.close();
   }));
@@ -351,12 +356,12 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await ana.open("luis");
     await luis.page.goto("about:blank"); // online without a device
     await ana.write("uno");
-    await ana.gets("uno", "offline");
+    await ana.gets("uno", "queued");
     await ana.write("dos");
-    await ana.gets("dos", "offline");
+    await ana.gets("dos", "queued");
     const app = await stock(server, "luis");
     try {
-      await ana.write("tres"); // before "uno" is tried again
+      await ana.write("tres");
       const got = await until("luis has them", () => {
         const messages = app.events.filter(([name]) => name === "receiveMessage").map(([, m]) => m);
         return messages.length >= 3 && messages;
@@ -365,7 +370,7 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
       app.emit("markAsRead", { senderChatPath: "ana", recipientChatPath: "luis", upToId: got[1].id });
       await ana.gets("uno", "read");
       await ana.gets("dos", "read");
-      await ana.gets("tres", "sent");
+      await ana.gets("tres", "delivered");
     } finally {
       app.disconnect();
     }
@@ -388,7 +393,7 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     stage(PATIENT, [], async ({ server }) => {
       const ana = await Person.come(browser, server.url, "ana");
       // The page's own code, and a server whose every answer is in this hand.
-      const [story, last] = await ana.page.evaluate(async () => {
+      const [story, last, ids] = await ana.page.evaluate(async () => {
         const { Chat } = await import("/js/chat.js");
         const on = {};
         const sent = [];
@@ -411,41 +416,119 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
         answer(null, { status: "error", code: "unavailable", retryable: true });
         answer(null, { status: "ok", delivery: "sent" });
         then("A is refused, B is there");
-        answer(null, { status: "ok", delivery: "offline" });
-        then("C found nobody");
-        on.messagesRead({ senderChatPath: "luis", upToId: c.id });
-        on.messagesRead({ senderChatPath: "luis" });
-        then("receipts come");
-        chat.retry("luis", a);
-        answer(null, { status: "ok", delivery: "offline" });
-        then("A is tried again, C found nobody again");
-        on.contact_online("luis");
+        on.messagesRead({ senderChatPath: "luis", upToId: sent[1].id });
+        on.messagesDelivered({ senderChatPath: "luis", upToId: sent[1].id });
+        then("B is read");
         on.messagesDelivered({ senderChatPath: "luis", upToId: c.id });
         then("the receipt of C is faster than its answer");
-        answer(null, { status: "ok", delivery: "sent" });
-        then("the answer comes");
+        answer(null, { status: "ok", delivery: "queued" });
+        then("the answer comes, D is on its way");
+        chat.retry("luis", a);
         answer(new Error("the connection broke"));
-        on.messagesRead({ senderChatPath: "luis", upToId: a.id });
-        then("D goes again, A is said to be read");
-        answer(null, { status: "ok", delivery: "sent" });
-        answer(null, { status: "ok", delivery: "sent" });
         on.messagesRead({ senderChatPath: "luis", upToId: c.id });
-        then("all is there, and read up to C");
+        then("D goes again, C is read");
+        answer(null, { status: "ok", delivery: "queued", duplicate: true });
+        then("D is kept for him, and A goes again");
+        on.messagesRead({ senderChatPath: "luis" });
+        then("what is on its way is not read");
+        answer(null, { status: "ok", delivery: "offline" });
+        then("A found nobody, and nothing keeps it");
+        chat.retry("luis", a);
+        answer(null, { status: "ok", delivery: "queued" });
+        on.messagesDelivered({ senderChatPath: "luis", upToId: a.id });
+        then("A is there");
         chat.close();
-        return [said, sent.map((m) => m.content.text).join(" ")];
+        return [said, sent.map((m) => m.content.text).join(" "), new Set(sent.map((m) => m.id)).size];
       });
       assert.deepEqual(story, [
         "none is answered: A pending, B pending, C pending, D pending",
         "A is refused, B is there: A failed, B sent, C pending, D pending",
-        "C found nobody: A failed, B sent, C offline, D offline",
-        "receipts come: A failed, B read, C offline, D offline",
-        "A is tried again, C found nobody again: B read, C offline, D offline, A offline",
-        "the receipt of C is faster than its answer: B read, C delivered, D offline, A offline",
-        "the answer comes: B read, C delivered, D offline, A offline",
-        "D goes again, A is said to be read: B read, C read, D offline, A offline",
-        "all is there, and read up to C: B read, C read, D sent, A sent",
+        "B is read: A failed, B read, C pending, D pending",
+        "the receipt of C is faster than its answer: A failed, B read, C delivered, D pending",
+        "the answer comes, D is on its way: A failed, B read, C delivered, D pending",
+        "D goes again, C is read: B read, C read, D pending, A pending",
+        "D is kept for him, and A goes again: B read, C read, D queued, A pending",
+        "what is on its way is not read: B read, C read, D read, A pending",
+        "A found nobody, and nothing keeps it: B read, C read, D read, A failed",
+        "A is there: B read, C read, D read, A delivered",
       ]);
-      assert.equal(last, "A B C C C D D A");
+      assert.equal(last, "A B C D D A A");
+      assert.equal(ids, 5); // what was refused, or not answered, goes again as the same message; what found nobody as another
+      await ana.context.close();
+    }));
+
+  test("the page knows its place in the inbox, and keeps it with what it has", () =>
+    stage(PATIENT, [], async ({ server }) => {
+      const ana = await Person.come(browser, server.url, "ana");
+      const story = await ana.page.evaluate(async () => {
+        const { Chat } = await import("/js/chat.js");
+        const begin = () => {
+          const on = {};
+          const sent = [];
+          const socket = {
+            connected: true,
+            on: (name, f) => (on[name] = f),
+            timeout: () => ({ emit: (name, m, answer) => sent.push({ name, m, answer }) }),
+          };
+          let auth;
+          const chat = new Chat((options) => ((auth = options.auth), socket), { chatPath: "ana", freshToken: async () => "token" });
+          const place = () => new Promise((give) => auth(({ since }) => give(since.epoch ? `${since.epoch} ${since.seq}` : "nowhere")));
+          const says = (seq) => on.receiveMessage({ id: `m${seq}`, senderChatPath: "luis", recipientChatPath: "ana", content: { text: "x" }, ts: 1, seq });
+          return { on, sent, chat, place, says, has: () => chat.conversation("luis").messages.length };
+        };
+        const said = [];
+        let tab = begin();
+        const then = async (text) => said.push(`${text}: ${await tab.place()}, ${tab.has()} messages`);
+        await then("at first");
+        tab.on.connect();
+        for (const seq of [4, 5]) tab.says(seq);
+        await then("in a replay");
+        tab.on.inboxReady({ epoch: "e", seq: 5 });
+        await then("after it");
+        tab.says(6);
+        tab.on.messagesRead({ senderChatPath: "luis", upToId: "?", seq: 7 });
+        await then("told of two things more");
+        tab.on.typing({ senderChatPath: "luis", recipientChatPath: "ana", seq: 99 });
+        tab.chat.send("luis", { text: "y" });
+        tab.sent[0].answer(null, { status: "ok", id: tab.sent[0].m.id, ts: 1, delivery: "sent", seq: 8 });
+        await then("with an ack of its own");
+        tab.chat.save();
+        tab.says(9);
+        await then("one more, which is not kept");
+        tab = begin();
+        await then("after a reload");
+        tab.on.connect();
+        for (const seq of [8, 9, 10]) tab.says(seq);
+        tab.on.inboxReady({ epoch: "e", seq: 10 });
+        await then("and the rest");
+        tab.on.connect();
+        tab.says(11);
+        await then("a replay that breaks off");
+        tab.on.connect();
+        tab.says(1);
+        tab.on.inboxReady({ epoch: "another", seq: 1 });
+        await then("another inbox");
+        Storage.prototype.setItem = () => {
+          throw new DOMException("full", "QuotaExceededError");
+        };
+        tab.chat.save();
+        tab = begin();
+        await then("a reload after there was no room");
+        return said;
+      });
+      assert.deepEqual(story, [
+        "at first: nowhere, 0 messages",
+        "in a replay: nowhere, 2 messages",
+        "after it: e 5, 2 messages",
+        "told of two things more: e 7, 3 messages",
+        "with an ack of its own: e 8, 4 messages",
+        "one more, which is not kept: e 9, 5 messages",
+        "after a reload: e 8, 4 messages",
+        "and the rest: e 10, 7 messages",
+        "a replay that breaks off: e 10, 8 messages",
+        "another inbox: another 1, 9 messages",
+        "a reload after there was no room: e 8, 4 messages",
+      ]);
       await ana.context.close();
     }));
 
@@ -785,6 +868,111 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await ana.sees("luis");
     tablet.well();
     await tablet.context.close();
+  }));
+
+  test("tabs of one person are in step, also one that comes later, and each shows everything once", couple(PATIENT, async ({ ana, luis, server }) => {
+    const tablet = await (await Person.come(browser, server.url, "luis")).login();
+    await ana.open("luis");
+    await ana.write("hola");
+    await ana.write("¿comemos?");
+    await tablet.$("#people .unread").getByText("2", { exact: true }).waitFor();
+    await luis.open("ana"); // read on one, read on both
+    await tablet.$("#people .unread").waitFor({ state: "hidden" });
+    assert.equal(await tablet.page.title(), "Hey Manito!");
+    await luis.write("claro");
+    await ana.gets("claro");
+    await ana.gets("¿comemos?", "read");
+    await luis.gets("claro", "read");
+    await tablet.open("ana");
+    await tablet.gets("claro", "read");
+
+    const third = await (await Person.come(browser, server.url, "luis")).login();
+    await third.line("ana").getByText("Tú: claro").waitFor();
+    assert.equal(await third.$("#people .unread").isVisible(), false);
+    await third.open("ana");
+    await third.gets("claro", "read");
+    const whole = ["hola", "¿comemos?", "claro"];
+    const shown = (p) => p.page.$$eval("#messages li p", (all) => all.map((e) => e.textContent));
+    for (const p of [luis, tablet, third]) assert.deepEqual(await shown(p), whole);
+
+    await third.page.goto("about:blank"); // away, for a while
+    await ana.write("¿a las dos?");
+    await luis.gets("¿a las dos?");
+    await luis.write("a las tres");
+    await ana.gets("a las tres");
+    await ana.write("vale");
+    await luis.gets("vale");
+    await ana.gets("vale", "read");
+    whole.push("¿a las dos?", "a las tres", "vale");
+    await third.page.goBack();
+    await third.connected();
+    await third.line("ana").getByText("vale").waitFor();
+    await third.$("#people .unread").waitFor({ state: "hidden" });
+    await third.open("ana");
+    await third.gets("a las tres", "read");
+    assert.deepEqual(await shown(third), whole);
+
+    // A page that has lost its place is told everything again, and shows it once.
+    await third.page.addInitScript(() => {
+      const key = "heymanito.messages.luis";
+      sessionStorage.setItem(key, JSON.stringify({ ...JSON.parse(sessionStorage.getItem(key)), position: {} }));
+    });
+    await third.page.reload();
+    await third.connected();
+    await third.open("ana");
+    await ana.write("fin");
+    await third.gets("fin");
+    assert.deepEqual(await shown(third), [...whole, "fin"]);
+    for (const p of [tablet, third]) {
+      p.well();
+      await p.context.close();
+    }
+  }));
+
+  test("with -data, what waits for somebody outlives the server", () =>
+    stage([...PATIENT, "-data", DATA], ["ana", "luis"], async (s) => {
+      const { ana, luis } = s;
+      await facing(s);
+      await ana.write("antes");
+      await ana.gets("antes", "read");
+      await luis.press("Salir");
+      await ana.sees("luis", false);
+      await ana.write("en tu buzón");
+      await ana.$("#photo-file").setInputFiles(await png(ana, 480, 320));
+      await until("both are kept", async () => (await ana.$('#messages li[data-status="queued"]').count()) === 2);
+      await ana.picture("desktop-queued");
+      for (const p of [ana, luis]) p.forgiven = CUT_OFF;
+      await s.server.stop("SIGKILL");
+      await ana.$("#banner").getByText("Sin conexión").waitFor();
+      const again = await until("the server has its port back", () => startServer(["-addr", s.server.addr, ...PATIENT, "-data", DATA]).catch(() => null));
+      s.server.stop = again.stop;
+      await ana.connected();
+      await ana.gets("en tu buzón", "queued");
+      await luis.login();
+      await luis.line("ana").locator(".unread").getByText("2", { exact: true }).waitFor();
+      await ana.gets("en tu buzón", "delivered");
+      await luis.open("ana");
+      assert.deepEqual((await photo(luis)).corner, [255, 0, 0, 255]);
+      await ana.gets("en tu buzón", "read");
+      for (const text of ["antes", "en tu buzón"]) assert.equal(await luis.message(text).count(), 1);
+    }));
+
+  test("with -no-inbox, what finds nobody says so, and can be tried again", couple(["-no-inbox", "-offline-grace", "0s"], async (s) => {
+    const { ana, luis } = s;
+    await facing(s);
+    await ana.write("hola");
+    await ana.gets("hola", "read");
+    await luis.press("Salir");
+    await ana.sees("luis", false);
+    await ana.write("¿estás?");
+    await ana.gets("¿estás?", "failed");
+    await ana.message("¿estás?").locator(".why").getByText("No está, y este servidor no guarda mensajes").waitFor();
+    await luis.login();
+    await ana.sees("luis");
+    await luis.open("ana");
+    await ana.press("Reintentar");
+    await luis.gets("¿estás?");
+    await ana.gets("¿estás?", "read");
   }));
 
   test("whoever declines a call that was answered elsewhere has not declined it", couple(PATIENT, async ({ ana, luis, server }) => {

@@ -3,19 +3,24 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { TRANSPORTS, on, startServer, until } from "./lib.mjs";
 
+const isSeq = (n) => assert.ok(Number.isSafeInteger(n) && n > 0, `a seq: ${n}`);
 const isTime = (ms) => assert.ok(Number.isInteger(ms) && Math.abs(ms - Date.now()) < 60_000, `a time in ms: ${ms}`);
 
 for (const transports of TRANSPORTS) {
   describe(`contract on ${transports}`, { timeout: 120_000 }, () => {
     let patient; // whoever breaks off is online for an hour
     let hasty; // for 700 ms
+    let bare; // keeps nothing
     const GRACE = 700;
     before(async () => {
-      [patient, hasty] = await Promise.all([startServer("-offline-grace", "1h"), startServer("-offline-grace", `${GRACE}ms`)]);
+      [patient, hasty, bare] = await Promise.all([
+        startServer("-offline-grace", "1h"), startServer("-offline-grace", `${GRACE}ms`), startServer("-no-inbox"),
+      ]);
     });
     after(async () => {
       await patient.stop();
       await hasty.stop();
+      await bare.stop();
     });
 
     test("the CONNECT answer has a sid and no pid; nothing is recovered", () =>
@@ -134,10 +139,14 @@ for (const transports of TRANSPORTS) {
         const m = ana.message(ben.user, "m1", { text: "hola" }, { dropped: "field" });
         const ack = await ana.emit("sendMessage", m);
         isTime(ack.ts);
-        assert.deepEqual(ack, { status: "ok", id: "m1", ts: ack.ts, delivery: "sent" });
+        isSeq(ack.seq);
+        assert.deepEqual(ack, { status: "ok", id: "m1", seq: ack.seq, ts: ack.ts, delivery: "sent" });
         delete m.dropped;
-        for (const c of [ben, ben2]) assert.deepEqual(await c.take("receiveMessage"), { ...m, ts: ack.ts });
-        assert.deepEqual(await ana2.take("messageSent"), { ...m, ts: ack.ts });
+        const got = await ben.take("receiveMessage");
+        isSeq(got.seq);
+        assert.deepEqual(got, { ...m, ts: ack.ts, seq: got.seq });
+        assert.deepEqual(await ben2.take("receiveMessage"), got);
+        assert.deepEqual(await ana2.take("messageSent"), { ...m, ts: ack.ts, seq: ack.seq });
         await eve.send(ana.user, "fence", 0);
         await ana.take("receiveMessage", (x) => x.id === "fence");
         assert.deepEqual([...ana.named("messageSent"), ...ana.named("receiveMessage")].length, 1);
@@ -153,10 +162,10 @@ for (const transports of TRANSPORTS) {
         }
       }));
 
-    test("to nobody: offline; to oneself: the other devices", () =>
+    test("to nobody: queued; to oneself: the other devices", () =>
       on(patient, transports, async (s) => {
         const [ana, ana2] = [await s.join("ana"), await s.join("ana")];
-        assert.equal((await ana.send(s.user("nobody"), "m", 1)).delivery, "offline");
+        assert.equal((await ana.send(s.user("nobody"), "m", 1)).delivery, "queued");
         assert.equal((await ana.send(ana.user, "self", 1)).delivery, "sent");
         assert.equal((await ana2.take("receiveMessage")).id, "self");
         assert.equal((await ana2.send(ana.user, "fence", 1)).delivery, "sent");
@@ -165,43 +174,84 @@ for (const transports of TRANSPORTS) {
         assert.equal(ana.named("messageSent").length, 0);
         assert.deepEqual(ana2.named("messageSent").map((e) => e.args[0].id), ["m"]);
         ana2.socket.disconnect();
-        await until("alone", async () => (await ana.send(ana.user, "alone", 1)).delivery === "offline");
+        let n = 0;
+        await until("alone", async () => (await ana.send(ana.user, `alone ${n++}`, 1)).delivery === "queued");
+        assert.equal(ana.named("receiveMessage").length, 1);
       }));
 
     test("a socket id is no address", () =>
       on(patient, transports, async (s) => {
         const [ana, ben] = [await s.join("ana"), await s.join("ben")];
-        assert.equal((await ana.send(ben.socket.id, "m", 1)).delivery, "offline");
+        assert.equal((await ana.send(ben.socket.id, "m", 1)).delivery, "queued");
         const impostor = await s.join("x", { query: { userId: ben.socket.id } });
         assert.equal((await ana.send(ben.socket.id, "m2", 1)).delivery, "sent");
-        await impostor.take("receiveMessage");
+        for (const id of ["m", "m2"]) assert.equal((await impostor.take("receiveMessage")).id, id);
         await ana.send(ben.user, "fence", 1);
         assert.equal((await ben.take("receiveMessage")).id, "fence");
       }));
 
-    test("markAsRead tells the sender and the reader's other devices; markAsDelivered the sender", () =>
+    test("markAsRead tells the sender and the reader's other devices", () =>
       on(patient, transports, async (s) => {
         const [ana, ana2, ben, ben2] = [await s.join("ana"), await s.join("ana"), await s.join("ben"), await s.join("ben")];
         const both = { senderChatPath: ana.user, recipientChatPath: ben.user };
-        assert.deepEqual(await ben.emit("markAsRead", both), { status: "ok" });
-        for (const c of [ana, ana2]) {
-          const read = await c.take("messagesRead");
+        for (const id of ["m7", 7, "m8"]) await ana.send(ben.user, id, 1);
+        await ben.take("receiveMessage", (m) => m.id === "m8");
+        const steps = [["m7", { upToId: "m7" }], [7, { upToId: 7 }], ["m8", {}]]; // without upToId: all so far
+        for (const [upToId, payload] of steps) {
+          const ack = await ben.emit("markAsRead", { ...both, ...payload });
+          isSeq(ack.seq);
+          assert.deepEqual(ack, { status: "ok", seq: ack.seq });
+          const read = await ana.take("messagesRead");
           isTime(read.ts);
-          assert.deepEqual(read, { senderChatPath: ben.user, ts: read.ts });
+          assert.deepEqual(read, { senderChatPath: ben.user, upToId, ts: read.ts, seq: read.seq });
+          assert.deepEqual(await ana2.take("messagesRead"), read);
+          assert.deepEqual(await ben2.take("conversationRead"), { chatPath: ana.user, upToId, ts: read.ts, seq: ack.seq });
         }
-        const conversation = await ben2.take("conversationRead");
-        assert.deepEqual(conversation, { chatPath: ana.user, ts: conversation.ts });
+        assert.equal((await ben.emit("markAsRead", { ...both, upToId: "m9" })).code, "not_found");
+        for (const payload of [{ upToId: "m7" }, {}]) assert.equal((await ben.emit("markAsRead", { ...both, ...payload })).status, "ok"); // no step back, and none twice
+        await ana.send(ben.user, "fence", 1);
+        for (const c of [ben, ben2]) await c.take("receiveMessage", (m) => m.id === "fence");
+        await ben.send(ana.user, "fence", 1);
+        for (const c of [ana, ana2]) {
+          await c.take("receiveMessage", (m) => m.id === "fence");
+          assert.equal(c.named("messagesRead").length, 3);
+        }
+        assert.equal(ben2.named("conversationRead").length, 3);
+        assert.equal(ben.named("conversationRead").length, 0);
+      }));
 
-        for (const upToId of ["m7", 7]) {
-          assert.equal((await ben.emit("markAsRead", { ...both, upToId })).status, "ok");
-          assert.strictEqual((await ana.take("messagesRead")).upToId, upToId);
-          assert.strictEqual((await ben2.take("conversationRead")).upToId, upToId);
-          assert.equal((await ben.emit("markAsDelivered", { ...both, upToId })).status, "ok");
+    test("without an inbox: what reaches nobody is offline, and receipts go on as they come", () =>
+      on(bare, transports, async (s) => {
+        const [ana, ana2, ben, ben2] = [await s.join("ana"), await s.join("ana"), await s.join("ben"), await s.join("ben")];
+        const nobody = await ana.send(s.user("nobody"), "m", 1);
+        assert.deepEqual(nobody, { status: "ok", id: "m", ts: nobody.ts, delivery: "offline" });
+        assert.deepEqual(await ana.send(s.user("nobody"), "m", 2), { ...nobody, duplicate: true });
+        const m = ana.message(ben.user, "m", 1);
+        const ack = await ana.emit("sendMessage", m);
+        assert.deepEqual(ack, { status: "ok", id: "m", ts: ack.ts, delivery: "sent" });
+        assert.deepEqual(await ana2.send(ben.user, "m", 2), { ...ack, duplicate: true });
+        for (const c of [ben, ben2]) assert.deepEqual(await c.take("receiveMessage"), { ...m, ts: ack.ts });
+        assert.deepEqual(await ana2.take("messageSent", (x) => x.recipientChatPath === ben.user), { ...m, ts: ack.ts });
+
+        const both = { senderChatPath: ana.user, recipientChatPath: ben.user };
+        for (const payload of [{}, { upToId: "m7" }, { upToId: 7 }, {}]) {
+          assert.deepEqual(await ben.emit("markAsRead", { ...both, ...payload }), { status: "ok" });
+          for (const c of [ana, ana2]) {
+            const read = await c.take("messagesRead");
+            isTime(read.ts);
+            assert.deepEqual(read, { senderChatPath: ben.user, ...payload, ts: read.ts });
+          }
+          const conversation = await ben2.take("conversationRead");
+          assert.deepEqual(conversation, { chatPath: ana.user, ...payload, ts: conversation.ts });
+          assert.deepEqual(await ben.emit("markAsDelivered", { ...both, ...payload }), { status: "ok" });
           const delivered = await ana2.take("messagesDelivered");
-          assert.deepEqual(delivered, { senderChatPath: ben.user, upToId, ts: delivered.ts });
+          assert.deepEqual(delivered, { senderChatPath: ben.user, ...payload, ts: delivered.ts });
         }
         await ana.send(ben.user, "fence", 1);
-        await ben.take("receiveMessage");
+        for (const c of [ben, ben2]) {
+          await c.take("receiveMessage", (x) => x.id === "fence");
+          assert.equal(c.named("receiveMessage").length, 2);
+        }
         assert.equal(ben.named("conversationRead").length, 0);
       }));
 

@@ -3,8 +3,11 @@
 // or cut.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -13,11 +16,11 @@ export const TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"]]
 /** How long anything may take that has no time of its own. */
 export const DEADLINE = 10_000;
 
-/** Resolves to what look() returns once that is truthy; looks after every change of an emitter. */
+/** Resolves to what look() resolves to, once that is truthy. */
 export async function until(what, look, ms = DEADLINE) {
   const end = Date.now() + ms;
   for (;;) {
-    const found = look();
+    const found = await look();
     if (found) return found;
     if (Date.now() > end) assert.fail(`not within ${ms} ms: ${typeof what === "function" ? what() : what}`);
     await new Promise((done) => setTimeout(done, 5));
@@ -36,14 +39,25 @@ export function once(emitter, name, ms = DEADLINE) {
 }
 
 const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+const scratches = new Set();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+  for (const dir of scratches) rmSync(dir, { recursive: true, force: true });
+});
+
+/** A directory, until the end of the tests. */
+export function scratch() {
+  const dir = mkdtempSync(join(tmpdir(), "heymanito-"));
+  scratches.add(dir);
+  return dir;
+}
 
 /** Starts the example. Arguments are its flags. */
 export async function startServer(...flags) {
   const bin = process.env.EXAMPLE_BIN;
   assert.ok(bin, "EXAMPLE_BIN must be the path of the built example: go build -race -o /some/where ./example (make test does it)");
-  if (!flags.includes("-addr")) flags = ["-addr", "127.0.0.1:0", ...flags];
-  const child = spawn(bin, [...flags, "-insecure"], { stdio: ["ignore", "pipe", "pipe"] });
+  const addr = flags.includes("-addr") ? [] : ["-addr", "127.0.0.1:0"];
+  const child = spawn(bin, [...addr, ...flags, "-insecure"], { stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text) => (log += text));
@@ -60,6 +74,8 @@ export async function startServer(...flags) {
   return {
     url,
     addr: new URL(url).host,
+    flags: flags.filter((f, i) => f !== "-addr" && flags[i - 1] !== "-addr"),
+    keeps: !flags.includes("-no-inbox"),
     pid: child.pid,
     log: () => log,
     /** Ends the server by its pid and checks that it was well until then. */
@@ -74,20 +90,34 @@ export async function startServer(...flags) {
   };
 }
 
+/** Ends a server and starts the next one at its address; flags are the next one's. */
+export async function restart(server, signal, flags = server.flags) {
+  await server.stop(signal);
+  // Somebody else on this machine may have the port for a moment.
+  return until("the server has its port back", () => startServer("-addr", server.addr, ...flags).catch(() => null), 30_000);
+}
+
 /** The events of the app that exists today, each with exactly one argument. */
 const S = new Set([
   "online_users", "contact_online", "contact_offline", "receiveMessage", "messagesRead",
   "incomingCall", "callAccepted", "callRejected",
 ]);
 
+/** The events of which each is an entry in the inbox of whoever gets it. */
+const KEPT = new Set(["receiveMessage", "messageSent", "messagesDelivered", "messagesRead", "conversationRead"]);
+
 /** A stock client that remembers every event, in order. */
 export class Client {
   constructor(server, user, { transports, query = { userId: user }, nsp = "", lastSeen = false, via, ...options }) {
     this.user = user;
     this.lastSeen = lastSeen;
+    this.acking = options.auth?.features?.includes("acks") ?? false;
+    this.keeps = server.keeps;
     this.events = []; // {name, args, id, raw}
-    this.acks = []; // {id, args}
+    this.acks = []; // {id, args, raw}
     this.raw = []; // the text of every Socket.IO packet, as it came
+    this.connections = []; // of each, what it was told: events and acks
+    this.unasked = 0; // events sent without a callback
     this.taken = new Set();
     this.socket = io((via ?? server).url + nsp, {
       transports, query, forceNew: true, autoConnect: false,
@@ -95,13 +125,21 @@ export class Client {
     });
     this.manager = this.socket.io;
     this.manager.on("open", () => {
+      this.connections.push([]);
+      this.decoded = this.raw.length;
       this.manager.engine.on("packet", ({ type, data }) => {
         if (type === "message" && typeof data === "string") this.raw.push(data);
       });
+      this.manager.engine.on("packetCreate", ({ type, data }) => {
+        if (type === "message" && /^(2|5\d+-)\[/.test(data)) this.unasked++;
+      });
     });
     this.manager.on("packet", (p) => {
-      if (p.type === 2) this.events.push({ name: p.data[0], args: p.data.slice(1), id: p.id, raw: this.raw.at(-1) });
-      if (p.type === 3) this.acks.push({ id: p.id, args: p.data });
+      const raw = this.raw[this.decoded++];
+      const told = p.type === 2 ? { name: p.data[0], args: p.data.slice(1), id: p.id, raw } : { id: p.id, args: p.type === 3 && [...p.data], raw };
+      if (p.type === 2) this.events.push(told);
+      if (p.type === 3) this.acks.push(told);
+      if (p.type === 2 || p.type === 3) this.connections.at(-1).push(told);
     });
     this.disconnects = [];
     this.socket.on("disconnect", (reason, details) => {
@@ -122,6 +160,7 @@ export class Client {
       });
     }
     await this.take("online_users");
+    if (this.keeps) await this.take("inboxReady"); // from now on what is sent to it is "sent"
     return this;
   }
 
@@ -134,6 +173,12 @@ export class Client {
     );
     this.taken.add(event);
     return event.args[0];
+  }
+
+  /** Says goodbye; somebody else sees it. */
+  async leave(witness) {
+    this.socket.disconnect();
+    await witness.take("contact_offline", (user) => user === this.user);
   }
 
   named(name) {
@@ -177,8 +222,98 @@ export class Client {
     for (const e of this.events) {
       const args = this.lastSeen && e.name === "contact_offline" ? 2 : 1;
       if (S.has(e.name)) assert.equal(e.args.length, args, `arguments of ${e.name}: ${e.raw}`);
-      assert.equal(e.id, undefined, `${e.name} asks for an ack: ${e.raw}`);
+      assert.equal(e.id !== undefined, this.acking && e.name === "receiveMessage", `whether ${e.name} asks for an ack: ${e.raw}`);
     }
+    for (const told of this.connections) this.checkInbox(told);
+  }
+
+  /**
+   * What a connection was told of its inbox: every entry once, by a seq that
+   * grows by one; the device that acts has its own in the ack. inboxReady is at
+   * the place where it says it is.
+   */
+  checkInbox(told) {
+    let last = null; // the seq up to which it was told
+    let ready = false;
+    let missing = 0; // entries of events that asked for no ack
+    const next = (seq, what) => {
+      assert.ok(Number.isSafeInteger(seq) && seq > 0, `${this.user}: the seq of ${what}`);
+      if (last !== null) {
+        assert.ok(seq > last, `${this.user}: seq ${last}, then ${what}`);
+        missing += seq - last - 1;
+      }
+      last = seq;
+    };
+    for (const { name, args: [a], raw } of told) {
+      if (name === "inboxReady") {
+        assert.ok(!ready, `${this.user}: a second ${raw}`);
+        assert.deepEqual(Object.keys(a), ["epoch", "seq", "complete", "now"]);
+        assert.ok(Number.isSafeInteger(a.seq) && a.seq >= (last ?? 0), `${this.user}: seq ${last}, then ${raw}`);
+        missing += a.seq - (last ?? a.seq);
+        ready = true;
+        last = a.seq;
+      } else if (name === undefined) {
+        if (a?.seq > (last ?? 0) && !a.duplicate) next(a.seq, raw);
+      } else if (this.keeps && KEPT.has(name)) {
+        if (a.seq !== undefined) next(a.seq, raw);
+        else assert.match(name, /^messages|^conversation/, `only receipts of what no inbox knows have no seq: ${raw}`);
+      } else if (name !== "online_users") {
+        assert.equal(a?.seq, undefined, `${this.user}: ${raw}`);
+      }
+    }
+    if (!this.keeps) assert.ok(!ready && last === null, `${this.user}: there is no inbox`);
+    assert.ok(missing <= this.unasked, `${this.user}: ${missing} seqs are missing, ${this.unasked} events asked for no ack: \n${told.map((e) => e.raw.slice(0, 200)).join("\n")}`);
+  }
+}
+
+/**
+ * A client that keeps its position, and what it was told, over any number of
+ * connections: kept is every entry, once. What a replay brings counts when
+ * inboxReady has said whether it goes on from the position.
+ */
+export class Keeper extends Client {
+  kept = []; // {name, seq, …the event's argument}
+  arrivals = []; // every inboxReady
+  #epoch = null;
+  #seq = 0;
+  #replay = null; // what came before inboxReady
+
+  constructor(server, user, options) {
+    super(server, user, { ...options, auth: (give) => give({ since: this.#since(), ...options.auth }) });
+    this.acking = options.auth?.features?.includes("acks") ?? false;
+    this.socket.on("connect", () => (this.#replay = []));
+    this.socket.on("inboxReady", (r) => this.#arrived(r));
+    for (const name of KEPT) this.socket.on(name, (e) => e.seq !== undefined && this.#told({ name, ...e }));
+  }
+
+  #since() {
+    return this.#epoch === null ? {} : { epoch: this.#epoch, seq: this.#seq };
+  }
+
+  #told(entry) {
+    if (this.#replay) this.#replay.push(entry);
+    else this.#keep(entry);
+  }
+
+  #keep(entry) {
+    this.#seq = Math.max(this.#seq, entry.seq);
+    this.kept.push({ epoch: this.#epoch, ...entry });
+  }
+
+  #arrived(r) {
+    this.arrivals.push(r);
+    if (r.epoch !== this.#epoch) [this.#epoch, this.#seq] = [r.epoch, 0];
+    const replay = this.#replay;
+    this.#replay = null;
+    for (const entry of replay) this.#keep(entry);
+    this.#seq = Math.max(this.#seq, r.seq);
+  }
+
+  /** Like emit; its own entry's seq is in the ack. */
+  async emit(name, ...args) {
+    const ack = await super.emit(name, ...args);
+    if (ack.seq !== undefined && !ack.duplicate) this.#told({ name: `ack of ${name}`, id: ack.id, seq: ack.seq });
+    return ack;
   }
 }
 
@@ -198,8 +333,8 @@ export class Stage {
     return this.prefix + name;
   }
 
-  start(name, options = {}) {
-    const c = new Client(this.server, this.user(name), { transports: this.transports, ...options });
+  start(name, { as = Client, ...options } = {}) {
+    const c = new as(this.server, this.user(name), { transports: this.transports, ...options });
     this.clients.push(c);
     return c;
   }
@@ -242,6 +377,7 @@ export function link(addr, { rate = Infinity, delay = 0 } = {}) {
   const [host, port] = addr.split(":");
   const pairs = new Set();
   let cut = false;
+  let deaf = false;
   let moved = Date.now();
   const buckets = [bucket(rate), bucket(rate)];
   const listener = net.createServer({ allowHalfOpen: true }, (near) => {
@@ -253,7 +389,7 @@ export function link(addr, { rate = Infinity, delay = 0 } = {}) {
     pairs.add(pair);
     for (const [i, from] of pair.entries()) {
       const to = pair[1 - i];
-      carry(from, to, (bytes) => ((moved = Date.now()), buckets[i](bytes) + delay));
+      carry(from, to, (bytes) => ((moved = Date.now()), buckets[i](bytes) + delay), () => i === 1 && deaf);
       from.on("close", () => {
         to.destroy();
         pairs.delete(pair);
@@ -276,7 +412,11 @@ export function link(addr, { rate = Infinity, delay = 0 } = {}) {
           for (const pair of pairs) for (const s of pair) s.destroy();
         },
         mend() {
-          cut = false;
+          cut = deaf = false;
+        },
+        /** From now on the client hears nothing more, and does not notice. */
+        deafen() {
+          deaf = true;
         },
         close() {
           listener.close();
@@ -297,9 +437,10 @@ function bucket(rate) {
   };
 }
 
-async function carry(from, to, wait) {
+async function carry(from, to, wait, lost) {
   try {
     for await (const chunk of from) {
+      if (lost()) continue;
       for (let i = 0; i < chunk.length; i += 2048) {
         const piece = chunk.subarray(i, i + 2048);
         const ms = wait(piece.length);

@@ -60,6 +60,7 @@ for (const transports of TRANSPORTS) {
           ["invalid", object("markAsRead", `"recipientChatPath":${A}`)], ["invalid", object("markAsRead", `"senderChatPath":${B}`)],
           ["invalid", object("markAsRead", `"senderChatPath":${B},"recipientChatPath":${A},"upToId":{}`)],
           ["invalid", object("markAsRead", `"senderChatPath":[${B}],"recipientChatPath":${A}`)],
+          ...["markAsRead", "markAsDelivered"].map((name) => ["not_found", object(name, `"senderChatPath":${B},"recipientChatPath":${A},"upToId":"made up"`)]),
           // calls
           ["identity_mismatch", object("initiateCall", `"recipientId":${A},"callerId":${B},"roomName":"r"`)],
           ["invalid", object("initiateCall", `"recipientId":${A},"callerId":${A},"roomName":"r"`)],
@@ -105,10 +106,10 @@ for (const transports of TRANSPORTS) {
         }
         for (let id = 5000; id < 5000 + bad.length; id++) assert.equal(ana.acks.filter((a) => a.id === id).length, 1, bad[id - 5000][1]);
         for (let id = 6000; id < 6000 + broken.length; id++) assert.equal(ana.acks.filter((a) => a.id === id).length, 1, broken[id - 6000][1]);
-        const names = (c) => c.events.map((e) => e.name).filter((n) => !n.startsWith("contact_")).sort().join();
-        assert.equal(names(ben), "messageSent,messageSent,online_users,receiveMessage,receiveMessage".replace(/messageSent,/g, ""));
-        assert.equal(names(ana), "messageSent,online_users,receiveMessage,receiveMessage");
-        assert.equal(names(ana2), "messageSent,online_users,receiveMessage,receiveMessage");
+        const names = (c) => c.events.map((e) => e.name).filter((n) => !/^contact_|^messagesDelivered$/.test(n)).sort().join();
+        assert.equal(names(ben), "inboxReady,online_users,receiveMessage,receiveMessage");
+        assert.equal(names(ana), "inboxReady,messageSent,online_users,receiveMessage,receiveMessage");
+        assert.equal(names(ana2), "inboxReady,messageSent,online_users,receiveMessage,receiveMessage");
         for (const c of [ana, ana2, ben]) assert.deepEqual(c.disconnects, []);
       }));
 
@@ -180,7 +181,10 @@ for (const transports of TRANSPORTS) {
           assert.equal(err.data.code, "invalid");
           assert.equal(c.socket.active, false);
         }
-        for (const auth of [{ deviceId: 7 }, { deviceId: "x".repeat(257) }, { features: "acks" }, { features: [1] }]) {
+        for (const auth of [
+          { deviceId: 7 }, { deviceId: "x".repeat(257) }, { features: "acks" }, { features: [1] },
+          ...[7, "x", [], { epoch: "x" }, { seq: 1 }, { epoch: "", seq: 1 }, { epoch: 1, seq: 1 }, ...[-1, 0.5, "1"].map((seq) => ({ epoch: "x", seq }))].map((since) => ({ since })),
+        ]) {
           const c = s.start("ana", { auth });
           const [err] = await once(c.socket, "connect_error");
           assert.equal(err.data.code, "invalid", JSON.stringify(auth));

@@ -28,7 +28,7 @@ describe("restart", { timeout: 120_000, concurrency: true }, () => {
               await until("the client is back", () => c.socket.connected, 30_000);
               assert.notEqual(c.socket.id, ids[i]);
               assert.ok(!c.socket.recovered);
-              await until("with its list", () => c.named("online_users").length === 2);
+              await until("with its list, and all it missed", () => c.named("online_users").length === 2 && c.named("inboxReady").length === 2);
             }
             assert.equal((await ana.send(ben.user, "after", 1)).delivery, "sent");
             await ben.take("receiveMessage", (m) => m.id === "after");

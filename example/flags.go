@@ -20,7 +20,10 @@ type settings struct {
 	insecure bool
 	client   string // a directory; "": there is none
 	drain    time.Duration
-	options  []heymanito.Option // only those whose flag was given
+	data     string                // where the inbox is; "": in memory
+	noInbox  bool                  // nothing is kept
+	bounds   heymanito.InboxBounds // of the inbox
+	options  []heymanito.Option    // only those whose flag was given
 }
 
 // shutdownTime is how long the end may take: the drain, and time to say goodbye.
@@ -48,6 +51,13 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	f.DurationVar(&s.drain, "drain", 5*time.Second, "over how much time a shutdown spreads its closes")
 	ringTimeout := f.Duration("ring-timeout", 45*time.Second, "how long a call rings")
 
+	f.StringVar(&s.data, "data", "", "`directory` in which messages for who is away survive a restart (default: in memory)")
+	f.BoolVar(&s.noInbox, "no-inbox", false, "keep nothing for who is away")
+	f.IntVar(&s.bounds.Entries, "inbox-entries", 10_000, "entries kept for one user")
+	f.IntVar(&s.bounds.Bytes, "inbox-bytes", 16_000_000, "`bytes` kept for one user")
+	f.DurationVar(&s.bounds.Age, "inbox-age", 30*24*time.Hour, "how long they are kept")
+	f.IntVar(&s.bounds.Total, "inbox-total", 0, "`bytes` kept for all users; 0: 256 MB in memory, 1 GB with -data")
+
 	maxPayload := f.Int("max-payload", 1_000_000, "`bytes` of an event, attachments included")
 	maxQueue := f.Int("max-queue", 4<<20, "`bytes` queued for a device that does not read")
 	maxDevices := f.Int("max-devices", 50, "connected devices of one user")
@@ -65,6 +75,9 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 		return nil, fmt.Errorf("what is %q? There are only flags, see -h", f.Arg(0))
 	}
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if err := s.checkInbox(given); err != nil {
+		return nil, err
+	}
 
 	option := func(o heymanito.Option, names ...string) {
 		for _, name := range names {
@@ -98,6 +111,22 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 		s.client = findClient(filepath.Join("example", installed), installed)
 	}
 	return s, try(s.options)
+}
+
+// checkInbox refuses what the flags about the inbox cannot mean.
+func (s *settings) checkInbox(given map[string]bool) error {
+	if given["data"] && s.data == "" {
+		return errors.New("-data: which directory?")
+	}
+	for _, name := range []string{"data", "inbox-entries", "inbox-bytes", "inbox-age", "inbox-total"} {
+		if s.noInbox && given[name] {
+			return fmt.Errorf("-no-inbox keeps nothing, and -%s says how", name)
+		}
+	}
+	if s.bounds.Entries <= 0 || s.bounds.Bytes <= 0 || s.bounds.Age <= 0 || s.bounds.Total < 0 {
+		return errors.New("-inbox-entries, -inbox-bytes and -inbox-age must be more than 0, and -inbox-total not less; -no-inbox keeps nothing")
+	}
+	return nil
 }
 
 // try turns what New has to say about an option, a panic since an option is

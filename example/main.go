@@ -2,12 +2,12 @@
 // the realtime server mounted beside them on a chi router. Read newApp first,
 // it is all there is to embedding; then run, for how it starts and stops.
 //
-//	go run ./example
+//	cd example && go run .
 //
 // main.go is the program, login.go says who somebody is, logout.go ends what
 // login.go has begun, hooks.go is what the host has to say about messages and
-// calls, web.go serves the page in web/, and flags.go has every setting of the
-// package as a flag.
+// calls, web.go serves the page in web/, flags.go has every setting of the
+// package as a flag, and inbox.go says where messages are kept for who is away.
 package main
 
 import (
@@ -75,11 +75,16 @@ func newApp(s *settings, log *slog.Logger) (http.Handler, *heymanito.Server) {
 }
 
 // run serves until ctx ends, and leaves nothing behind.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	s, err := parseFlags(args, stderr)
 	if err != nil {
 		return err
 	}
+	inbox, err := openInbox(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, inbox.Close()) }()
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	app, rt := newApp(s, log)
 
@@ -128,7 +133,8 @@ func greet(w io.Writer, addr net.Addr, s *settings) {
 	}
 	text += "  Open " + url + " in two tabs.\n" +
 		"  Log in as ana in one and as luis in the other: any name will do, it is a demo.\n" +
-		"  Write, send a photo, ring; then reload a tab, or close it, and watch the other.\n" +
+		"  Write, send a photo, ring; then reload a tab, or close it, and watch the other:\n" +
+		"  what you write to somebody who has left waits for him.\n" +
 		"  Ctrl-C stops the server, -h lists its flags.\n"
 	_, _ = io.WriteString(w, text) // who closed stdout does not want to know
 }

@@ -36,6 +36,10 @@ func start(t *testing.T, flags ...string) (url string, rt *heymanito.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	inbox, err := openInbox(s)
+	if err != nil {
+		t.Fatal(err)
+	}
 	app, rt := newApp(s, slog.New(slog.DiscardHandler))
 	srv := httptest.NewServer(app)
 	started++
@@ -44,6 +48,9 @@ func start(t *testing.T, flags ...string) (url string, rt *heymanito.Server) {
 		defer cancel()
 		if err := rt.Shutdown(ctx); err != nil {
 			t.Errorf("Shutdown: %v", err)
+		}
+		if err := inbox.Close(); err != nil {
+			t.Errorf("the inbox: %v", err)
 		}
 		srv.Close()
 		if started--; started == 0 {
@@ -56,7 +63,7 @@ func start(t *testing.T, flags ...string) (url string, rt *heymanito.Server) {
 // nothingLeft waits until no goroutine is in the package any more.
 func nothingLeft(t *testing.T) {
 	t.Helper()
-	ours := regexp.MustCompile(`github\.com/heymanito/heymanito(/internal/(engineio|socketio))?\.`)
+	ours := regexp.MustCompile(`github\.com/heymanito/heymanito(/boltinbox|/internal/(engineio|socketio))?\.`)
 	var left string
 	for end := time.Now().Add(wiretest.Timeout); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		stacks := make([]byte, 4<<20)
@@ -351,6 +358,13 @@ func TestFlags(t *testing.T) {
 		{"-origins *", "WithInsecureAnyOrigin"},
 		{"-client /nowhere", clientFile},
 		{"-max-payload many", "max-payload"},
+		{"-no-inbox -data x", "-data"},
+		{"-no-inbox -inbox-age 1h", "-inbox-age"},
+		{"-data= ", "which directory"},
+		{"-inbox-entries 0", "-inbox-entries"},
+		{"-inbox-bytes -1", "-inbox-bytes"},
+		{"-inbox-age -1h", "-inbox-age"},
+		{"-inbox-total -1", "-inbox-total"},
 		{"run", "run"},
 		{"-what", "what"},
 	} {
@@ -383,6 +397,7 @@ func TestDefaults(t *testing.T) {
 // Every option of the package is a flag, or has a reason not to be.
 func TestEveryOptionIsAFlag(t *testing.T) {
 	const none = "WithAuth WithHooks WithLogger " + // main.go uses them
+		"WithInbox WithoutInbox " + // inbox.go uses them
 		"WithPresence WithRemoteAddr " + // need a program
 		"WithInsecureAnyOrigin" // nobody should
 	options, err := os.ReadFile("../options.go")

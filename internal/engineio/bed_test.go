@@ -201,6 +201,12 @@ func (s *session) OnBinary(p []byte) {
 	}
 }
 
+// OnProof implements engineio.Handler.
+func (s *session) OnProof(mark uint64) {
+	defer s.call()()
+	s.note(fmt.Sprintf("proof %d", mark))
+}
+
 // OnTooLarge implements engineio.Handler.
 func (s *session) OnTooLarge(head []byte, size int) {
 	defer s.call()()

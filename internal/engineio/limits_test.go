@@ -80,8 +80,36 @@ func TestQueueCap(t *testing.T) {
 	t.Run("all or nothing", func(t *testing.T) {
 		b := newBed(t, setup)
 		_, s := b.openPoll()
-		if s.Send(slices.Repeat([]*engineio.Frame{frame}, 11)...) {
+		for range 3 {
+			s.Send(frame)
+		}
+		if s.Send(slices.Repeat([]*engineio.Frame{frame}, 7)...) {
 			t.Error("frames that are too many were taken")
+		}
+		s.expectEnd(engineio.SlowReader)
+	})
+	t.Run("one that is bigger than the queue", func(t *testing.T) {
+		b := newBed(t, setup)
+		c, s := b.openPoll()
+		big := engineio.Text(make([]byte, 3*limit))
+		for range 2 {
+			if !s.Send(big) {
+				t.Fatal("a client that has taken everything was cut off")
+			}
+			if a, err := c.Get(t.Context()); err != nil || len(a.Body) < 3*limit {
+				t.Fatalf("%d bytes, %v", len(a.Body), err)
+			}
+			for end := time.Now().Add(patience); s.Queued() > 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d bytes stay queued", s.Queued())
+				}
+			}
+		}
+		if !s.Send(big) || !s.Send(frame) {
+			t.Error("what came behind it was too much")
+		}
+		if s.Send(big) {
+			t.Error("another one behind it was taken")
 		}
 		s.expectEnd(engineio.SlowReader)
 	})

@@ -76,6 +76,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.poll = p
+	s.polled()
 	if len(s.queue) > 0 || s.state != stateOpen || s.probed && s.probe != nil {
 		p.wake()
 	}
@@ -97,6 +98,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	var batch []*Frame
 	if !moved { // else it goes out on the WebSocket
 		batch, s.queue = s.queue, nil
+		s.proof.answered, s.proof.asked = s.proof.mark, s.proof.mark
 	}
 	last := s.state == stateClosing && !moved
 	if n := len(batch); last && n > 1 {
@@ -104,6 +106,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 		// on it, before what came in front of it reaches the app.
 		batch, s.queue, last = batch[:n-1], batch[n-1:], false
 	}
+	s.answers = true
 	s.mu.Unlock()
 	written := 0
 	for _, f := range batch {
@@ -122,7 +125,10 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
+	s.answers = false
 	s.queued = max(s.queued-written, 0)
+	s.pollBy = s.srv.now() + int64(s.srv.cfg.PingInterval+s.srv.cfg.PingTimeout)
+	s.drain()
 	s.mu.Unlock()
 	if last {
 		s.kill(TransportClose) // the reason was set when it began to close

@@ -40,7 +40,7 @@ type Config struct {
 
 	MaxPayload  int // bytes of one message, and of one polling request
 	MaxReadPast int // bytes of a WebSocket message that is read past, not stored
-	MaxQueue    int // bytes queued for a client that does not read
+	MaxQueue    int // bytes queued for a client that does not read; or one message, however big
 
 	OpenTimeout       time.Duration // until Socket.Accept
 	OpenBytes         int           // read from a client until Socket.Accept

@@ -18,6 +18,9 @@ type Handler interface {
 	// OnTooLarge stands for a message of size bytes that was read past; head
 	// is its beginning, nil if it was binary.
 	OnTooLarge(head []byte, size int)
+	// OnProof tells that the client has read everything that was sent with
+	// this mark (SendMarked) or a lower one.
+	OnProof(mark uint64)
 	OnClose(r Reason)
 }
 
@@ -46,6 +49,7 @@ type Socket struct {
 	received int // bytes, until accepted
 	queue    []*Frame
 	queued   int // bytes counted: queue, and what is being written
+	big      int // bytes that do not count against MaxQueue, see overflows
 	writing  bool
 	ws       *wsConn // the transport; nil: polling
 	probe    *wsConn // a WebSocket that asks to become it
@@ -54,6 +58,11 @@ type Socket struct {
 	poll     *poll // the GET that waits
 	posting  bool  // a POST is being read or handled
 	pinged   int64 // when the last ping was queued
+	proof    proof
+	drained  chan struct{} // closed when WaitQueue may go on; nil: it does not wait
+	drainTo  int
+	pollBy   int64 // when a polling client has to have polled while WaitQueue waits
+	answers  bool  // its last poll is being answered
 	closeBy  int64
 	expires  int64 // when CloseAfter ends the session; 0: never
 	ctx      context.Context
@@ -131,7 +140,10 @@ func (s *Socket) Accept() {
 // Send queues frames, all together and in order, and never blocks. It reports
 // false, and queues none, when the socket no longer takes any: it is closed,
 // or this was too much for its queue and has closed it.
-func (s *Socket) Send(frames ...*Frame) bool {
+func (s *Socket) Send(frames ...*Frame) bool { return s.send(0, frames) }
+
+// send is Send, and SendMarked with a mark that is not 0.
+func (s *Socket) send(mark uint64, frames []*Frame) bool {
 	s.mu.Lock()
 	if s.state != stateOpen {
 		s.mu.Unlock()
@@ -141,22 +153,41 @@ func (s *Socket) Send(frames ...*Frame) bool {
 	for _, f := range frames {
 		n += f.cost()
 	}
-	if s.queued+n > s.srv.cfg.MaxQueue {
+	if s.overflows(n) {
 		s.mu.Unlock()
 		s.kill(SlowReader)
 		return false
 	}
 	for _, f := range frames {
 		if f.Len() >= pingAhead {
-			s.queue = append(s.queue, s.srv.ping)
-			s.queued += s.srv.ping.cost()
+			s.ping()
 		}
 		s.queue = append(s.queue, f)
 	}
 	s.queued += n
+	if mark != 0 {
+		s.proof.mark = max(s.proof.mark, mark)
+		s.ask()
+	}
 	s.wake()
 	s.mu.Unlock()
 	return true
+}
+
+// overflows reports whether n bytes more are too many for the queue. A client
+// that has taken most of what it was sent is sent anything; and if that is big
+// for the queue it does not count, until the client has taken most of it again:
+// it would else end the client's connection again and again. With mu.
+func (s *Socket) overflows(n int) bool {
+	limit := s.srv.cfg.MaxQueue
+	if s.queued > limit/4 {
+		return s.queued+n > limit+s.big
+	}
+	s.big = 0
+	if n > limit/2 {
+		s.big = n
+	}
+	return false
 }
 
 // wake gets what is queued on its way. With mu.
@@ -208,6 +239,7 @@ func (s *Socket) Close(r Reason, last ...*Frame) {
 	if !s.probed { // else the client has stopped to poll, and says "5" any moment
 		probe, s.probe = s.probe, nil
 	}
+	s.drain()
 	s.wake()
 	s.mu.Unlock()
 	if probe != nil {
@@ -232,6 +264,7 @@ func (s *Socket) kill(r Reason) {
 	ws, probe := s.ws, s.probe
 	s.probe = nil
 	s.queue, s.queued = nil, 0
+	s.drain()
 	s.poll.wake()
 	s.mu.Unlock()
 	if ws != nil {
@@ -356,7 +389,9 @@ func (s *Socket) packet(t byte, p []byte) bool {
 	switch t {
 	case packetMessage:
 		s.text(p)
-	case packetPong, packetUpgrade, packetNoop:
+	case packetPong:
+		s.pong()
+	case packetUpgrade, packetNoop:
 		// A sign of life; the reference server ignores late upgrades too.
 	case packetClose:
 		if s.Transport() == WebSocket {
@@ -424,16 +459,24 @@ func (s *Socket) beatAt(now int64) int64 {
 	}
 	silent := s.seen.Load() < s.pinged
 	dead := silent && now >= s.deadAt()
+	idle := s.idle(now)
 	if !silent && now >= s.pinged+s.pingEvery() {
 		s.pinged = now
-		s.queue = append(s.queue, s.srv.ping)
-		s.queued += s.srv.ping.cost()
+		s.ping()
+		s.wake()
+	}
+	if at := s.askAt(); at != 0 && now >= at {
+		s.ask()
 		s.wake()
 	}
 	at := s.nextBeat()
 	s.mu.Unlock()
 	if stale != nil {
 		stale.abort()
+	}
+	if idle {
+		s.kill(SlowReader)
+		return 0
 	}
 	if dead {
 		s.kill(PingTimeout)
@@ -464,6 +507,12 @@ func (s *Socket) nextBeat() int64 {
 	}
 	if s.expires != 0 {
 		at = min(at, s.expires)
+	}
+	if ask := s.askAt(); ask != 0 {
+		at = min(at, ask)
+	}
+	if s.drained != nil && s.ws == nil && !s.answers {
+		at = min(at, s.pollBy)
 	}
 	return max(at, s.srv.now())
 }

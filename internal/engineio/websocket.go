@@ -332,6 +332,8 @@ func (c *wsConn) probeText(p []byte) error {
 		s.probe = nil
 		s.ws = c
 		c.current = true
+		s.polled() // a client leaves polling when it has read its last answer
+		s.ask()
 		s.poll.wake()
 		if n := len(s.queue); n > 0 && s.queue[n-1] == s.srv.bye {
 			s.queue = s.queue[:n-1] // a WebSocket has its own way to say so
@@ -432,6 +434,7 @@ func (s *Socket) flush() {
 		}
 		s.mu.Lock()
 		s.queued = max(s.queued-written, 0) // kill has set it to 0
+		s.drain()
 		s.mu.Unlock()
 	}
 }

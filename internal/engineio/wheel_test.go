@@ -15,6 +15,7 @@ type deaf struct{}
 func (deaf) OnText([]byte)          {}
 func (deaf) OnBinary([]byte)        {}
 func (deaf) OnTooLarge([]byte, int) {}
+func (deaf) OnProof(uint64)         {}
 func (deaf) OnClose(Reason)         {}
 
 // A visit of the wheel that ends while the socket is being closed must not put

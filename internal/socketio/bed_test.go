@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -122,6 +123,12 @@ func (b *bed) Event(c *socketio.Conn, e *socketio.Event) {
 	e.Ack(args...)
 	e.Ack([]byte(`"once only"`))
 }
+
+// Read implements Host.
+func (b *bed) Read(_ *socketio.Conn, mark uint64) { b.note("read " + strconv.FormatUint(mark, 10)) }
+
+// Acked implements Host.
+func (b *bed) Acked(_ *socketio.Conn, id uint64) { b.note("acked " + strconv.FormatUint(id, 10)) }
 
 // Closed implements socketio.Host.
 func (b *bed) Closed(_ *socketio.Conn, reason string, goodbye bool) {

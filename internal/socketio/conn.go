@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +27,15 @@ type Host interface {
 	// handshake timeout. It runs on a goroutine of this client's own.
 	Connect(ctx context.Context, c *Conn, auth []byte) error
 	// Event handles one event of an open connection. Calls for one
-	// connection come one at a time, in the order the client sent.
+	// connection, of Event, Read and Acked, come one at a time, in the order
+	// the client sent.
 	Event(c *Conn, e *Event)
+	// Read tells that the client has read everything that was sent with this
+	// mark (SendMarked) or a lower one.
+	Read(c *Conn, mark uint64)
+	// Acked tells that the client has called the callback of the event that
+	// asked for this ack (Outgoing.FramesAsking).
+	Acked(c *Conn, id uint64)
 	// Closed is called once, after the last Event, for every connection that
 	// Connect has let in. goodbye: the client said so itself.
 	Closed(c *Conn, reason string, goodbye bool)
@@ -106,7 +114,7 @@ type heldPacket struct {
 // partialEvent is an event some of whose attachments are still to come.
 type partialEvent struct {
 	Event
-	ack  bool // a BINARY_ACK: nobody asked for one, it is dropped
+	ack  bool // a BINARY_ACK: what it brings is dropped
 	left int
 	size int
 }
@@ -175,6 +183,17 @@ func (c *Conn) Send(frames ...*engineio.Frame) bool {
 	return true
 }
 
+// SendMarked is Send on an open connection, after which Host.Read is told of
+// mark as soon as the client has shown that it read past frames. Marks only
+// grow.
+func (c *Conn) SendMarked(mark uint64, frames ...*engineio.Frame) bool {
+	return c.open.Load() && c.sock.SendMarked(mark, frames...)
+}
+
+// WaitQueue waits until at most below bytes are queued for the client; false:
+// it has gone. One call at a time.
+func (c *Conn) WaitQueue(below int) bool { return c.sock.WaitQueue(below) }
+
 // SendVolatile is Send for what is worth nothing later.
 func (c *Conn) SendVolatile(frames ...*engineio.Frame) bool {
 	open := c.open.Load()
@@ -218,6 +237,13 @@ func (r *receiver) OnBinary(p []byte) { (*Conn)(r).receive(p, true) }
 
 // OnTooLarge implements engineio.Handler: an event that was read past.
 func (r *receiver) OnTooLarge(head []byte, size int) { (*Conn)(r).tooLarge(head, size) }
+
+// OnProof implements engineio.Handler.
+func (r *receiver) OnProof(mark uint64) {
+	if c := (*Conn)(r); c.settled() == phaseOpen {
+		c.host.Read(c, mark)
+	}
+}
 
 // OnClose implements engineio.Handler.
 func (r *receiver) OnClose(reason engineio.Reason) {
@@ -447,7 +473,9 @@ func (c *Conn) event(p []byte) {
 		}
 	}
 	if h.attachments == 0 {
-		if !ack { // nobody asked for the ack
+		if ack {
+			c.acked(h.id)
+		} else {
 			c.host.Event(c, &e)
 		}
 		return
@@ -484,8 +512,18 @@ func (c *Conn) attachment(p []byte) {
 		return
 	}
 	c.partial = nil
-	if !part.ack {
+	if part.ack {
+		c.acked(part.id)
+	} else {
 		c.host.Event(c, &part.Event)
+	}
+}
+
+// acked takes an ack by its id. One that is no number of ours, or none, is of
+// no interest.
+func (c *Conn) acked(id []byte) {
+	if n, err := strconv.ParseUint(string(id), 10, 64); err == nil {
+		c.host.Acked(c, n)
 	}
 }
 

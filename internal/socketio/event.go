@@ -182,6 +182,15 @@ func NewOutgoing(name string, from *Event, size int) *Outgoing {
 	return o
 }
 
+// NewValue begins a JSON value that is to be kept: Raw and Value put it
+// together, Body returns it.
+func NewValue(from *Event, size int) *Outgoing {
+	return &Outgoing{from: from, body: make([]byte, 0, size)}
+}
+
+// Len returns the length of the JSON so far.
+func (o *Outgoing) Len() int { return len(o.body) }
+
 // Raw appends JSON that has no placeholders.
 func (o *Outgoing) Raw(s string) *Outgoing {
 	o.body = append(o.body, s...)
@@ -221,15 +230,30 @@ func (o *Outgoing) Value(span []byte) *Outgoing {
 // Body returns the JSON so far and the attachments it refers to.
 func (o *Outgoing) Body() (json []byte, attachments [][]byte) { return o.body, o.buffers }
 
+// Attach adds the attachments that the placeholders of Raw and Bytes number;
+// it goes with no Value.
+func (o *Outgoing) Attach(attachments [][]byte) *Outgoing {
+	o.buffers = attachments
+	return o
+}
+
 // Frames ends the event and encodes it, once for all its recipients.
-func (o *Outgoing) Frames() []*engineio.Frame {
+func (o *Outgoing) Frames() []*engineio.Frame { return o.frames(nil) }
+
+// FramesAsking is Frames of an event whose recipients are asked for an ack with
+// this id.
+func (o *Outgoing) FramesAsking(id uint64) []*engineio.Frame {
+	return o.frames(strconv.AppendUint(nil, id, 10))
+}
+
+func (o *Outgoing) frames(id []byte) []*engineio.Frame {
 	o.body = append(o.body, ']')
 	if len(o.buffers) == 0 {
-		return []*engineio.Frame{engineio.Text([]byte{typeEvent}, o.body)}
+		return []*engineio.Frame{engineio.Text([]byte{typeEvent}, id, o.body)}
 	}
 	head := append([]byte{typeBinaryEvent}, strconv.Itoa(len(o.buffers))...)
 	frames := make([]*engineio.Frame, 0, 1+len(o.buffers))
-	frames = append(frames, engineio.Text(append(head, '-'), o.body))
+	frames = append(frames, engineio.Text(append(head, '-'), id, o.body))
 	for _, b := range o.buffers {
 		frames = append(frames, engineio.Binary(b))
 	}

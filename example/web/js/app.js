@@ -14,6 +14,8 @@ let room = null; // what is there while somebody is logged in
 
 /** Everything that belongs to one login. */
 class Room {
+  heard = []; // and not said yet
+
   constructor(session) {
     this.chat = new Chat(io, session);
     this.calls = new Calls(this.chat.socket, this.chat.me, (peer, key) => this.chat.note(peer, key));
@@ -26,7 +28,7 @@ class Room {
     on("conversation", () => this.showPeople());
     on("message", (c, m) => {
       if (c.peer === this.thread.peer) this.thread.add(m);
-      if (!m.mine) say(spoken(m, c.peer));
+      if (!m.mine) this.hear(spoken(m, c.peer));
       this.changed();
     });
     on("changed", (c, m) => {
@@ -41,6 +43,7 @@ class Room {
 
   close() {
     clearTimeout(this.saving);
+    clearTimeout(this.saying);
     this.calls.hangUp();
     this.calls.close();
     this.panel.show();
@@ -67,6 +70,17 @@ class Room {
   /** What is on the screen, and seen, is read. */
   look() {
     this.chat.open(document.visibilityState === "visible" ? this.thread.peer : null);
+  }
+
+  /** Says what has come; of many messages at once, how many they are. */
+  hear(text) {
+    this.heard.push(text);
+    this.saying ??= setTimeout(() => {
+      this.saying = null;
+      const heard = this.heard.splice(0);
+      if (heard.length > 5) say(t("news", heard.length));
+      else heard.forEach(say);
+    }, 100);
   }
 
   changed() {

@@ -1,9 +1,10 @@
 // Presence, messages, ticks and "typing": what the page knows, and the only
 // place that talks to the server about it. It knows nothing of the DOM.
 //
-// The server keeps nothing, so the page does: what has no answer yet is sent
-// again after a reconnect, with the same id, and whoever gets an id twice drops
-// it. A conversation's messages go one after the other: while one waits, those
+// The server keeps what people miss, and the page its place in that: it says
+// where it is whenever it connects, and is told what came after. What has no
+// answer yet is sent again after a reconnect, with the same id, and is handled
+// once. A conversation's messages go one after the other: while one waits, those
 // behind it wait too.
 import { randomId } from "./session.js";
 
@@ -12,20 +13,20 @@ import { randomId } from "./session.js";
  * refused is "failed", which is none of these steps: it stays until it is tried
  * again.
  */
-const STEPS = ["pending", "offline", "sent", "delivered", "read"];
+const STEPS = ["pending", "queued", "sent", "delivered", "read"];
 const ACK_TIMEOUT = 60_000; // a photo on a slow line
-const RETRY_OFFLINE = 2_000;
 const TYPING_EVERY = 2_000;
 const TYPING_LASTS = 4_000;
 const KEPT = 200; // messages of a conversation that survive a reload
 
-const waits = (m) => m.mine && (m.status === "pending" || m.status === "offline");
-const taken = (m) => m.mine && (m.status === "sent" || m.status === "delivered");
+const waits = (m) => m.mine && m.status === "pending";
+const taken = (m) => m.mine && m.status !== "pending" && m.status !== "failed";
 
 class Conversation {
   messages = [];
   typing = false;
   sending = null; // the message that the server has not answered yet
+  reported = null; // the id up to which the server knows that ours is read
   constructor(peer) {
     this.peer = peer;
   }
@@ -50,6 +51,8 @@ export class Chat extends EventTarget {
   connection = "connecting";
   #session;
   #refusals = 0;
+  #position = {}; // in our inbox: nothing, or {epoch, seq}
+  #current = false; // this connection has had what we missed
   #open = null; // the peer on the screen
   #typingSaid = 0;
   #timers = new Set();
@@ -77,14 +80,23 @@ export class Chat extends EventTarget {
       online_users: (users) => this.#onlineUsers(users),
       contact_online: (user) => this.#contactOnline(user),
       contact_offline: (user) => this.#contactOffline(user),
+      inboxReady: (r) => this.#caughtUp(r),
+      typing: (e) => this.#typing(e),
+    };
+    const kept = {
       receiveMessage: (m) => this.#receive(m),
       messageSent: (m) => this.#receive(m), // from another device of ours
       messagesDelivered: (r) => this.#receipt(r, "delivered"),
       messagesRead: (r) => this.#receipt(r, "read"),
       conversationRead: (r) => this.#readElsewhere(r),
-      typing: (e) => this.#typing(e),
     };
     for (const [name, f] of Object.entries(on)) this.socket.on(name, f);
+    for (const [name, f] of Object.entries(kept)) {
+      this.socket.on(name, (e) => {
+        f(e);
+        this.#passed(e.seq);
+      });
+    }
   }
 
   /** Says goodbye: the others see us go at once. */
@@ -120,12 +132,24 @@ export class Chat extends EventTarget {
     } catch {
       token = this.#session.token; // the connection has the next word
     }
-    give({ token, deviceId: this.#session.deviceId });
+    give({ token, deviceId: this.#session.deviceId, since: this.#position });
   }
 
   #connected() {
     this.#refusals = 0;
+    this.#current = false;
     this.#setConnection("online");
+  }
+
+  // What comes before inboxReady may be of an inbox that has begun anew: our
+  // place in it is known from then on.
+  #caughtUp({ epoch, seq }) {
+    this.#position = { epoch, seq };
+    this.#current = true;
+  }
+
+  #passed(seq) {
+    if (this.#current && seq > this.#position.seq) this.#position.seq = seq;
   }
 
   #disconnected(reason) {
@@ -158,17 +182,19 @@ export class Chat extends EventTarget {
 
   // Presence
 
-  /** The first event of every connection: what was missed is made up for. */
+  /** The first event of every connection: what we could not say is said now. */
   #onlineUsers(users) {
     this.online = new Set(Object.keys(users));
     this.#tell("presence");
-    for (const user of this.conversations.keys()) this.#arrived(user);
+    for (const c of this.conversations.values()) {
+      this.#flush(c);
+      this.#look(c);
+    }
   }
 
   #contactOnline(user) {
     this.online.add(user);
     this.#tell("presence");
-    this.#arrived(user);
   }
 
   #contactOffline(user) {
@@ -176,14 +202,6 @@ export class Chat extends EventTarget {
     const c = this.conversations.get(user);
     if (c) c.typing = false;
     this.#tell("presence");
-  }
-
-  /** Somebody is back: he gets what he missed, and our receipts again. */
-  #arrived(user) {
-    const c = this.conversations.get(user);
-    if (!c) return;
-    this.#flush(c);
-    if (this.online.has(user)) this.#acknowledge(c, { again: true });
   }
 
   // Messages
@@ -203,6 +221,7 @@ export class Chat extends EventTarget {
     const c = this.conversation(peer);
     c.messages.splice(c.messages.indexOf(m), 1);
     c.messages.push(m);
+    if (m.error === "offline") m.id = randomId(); // the server is done with the old one
     m.status = "pending";
     this.#tell("message", c, m);
     this.#flush(c);
@@ -231,31 +250,23 @@ export class Chat extends EventTarget {
     };
     this.socket.timeout(ACK_TIMEOUT).emit("sendMessage", message, (err, ack) => {
       c.sending = null;
-      if (!err && !this.#answered(c, m, ack)) return;
+      if (!err) this.#answered(c, m, ack);
       this.#flush(c); // does nothing until there is a connection again
     });
   }
 
-  /** Whether the next message may go. */
   #answered(c, m, ack) {
-    if (!waits(m)) return true; // its receipt was faster
-    if (ack.status !== "ok") {
-      m.status = "failed";
-      m.error = ack.code;
-      m.retryable = ack.retryable;
+    this.#passed(ack.seq);
+    if (!waits(m)) return; // its receipt was faster
+    if (ack.status !== "ok" || ack.delivery === "offline") {
+      m.status = "failed"; // offline: he is away, and this server keeps nothing
+      m.error = ack.code ?? ack.delivery;
+      m.retryable = ack.retryable ?? true;
       this.#tell("changed", c, m);
-      return true;
+      return;
     }
     m.ts = ack.ts;
-    if (ack.delivery !== "offline") {
-      this.#step(c, m, "sent");
-      return true;
-    }
-    for (const waiting of c.messages.filter(waits)) this.#step(c, waiting, "offline");
-    // Online without a device: he is reloading his page.
-    this.#cancel(c.again);
-    if (this.online.has(c.peer)) c.again = this.#later(() => this.#flush(c), RETRY_OFFLINE);
-    return false;
+    this.#step(c, m, ack.delivery);
   }
 
   #step(c, m, status) {
@@ -275,7 +286,7 @@ export class Chat extends EventTarget {
       if (!mine) c.typing = false;
       this.#tell("message", c, m);
     }
-    if (!mine) this.#acknowledge(c);
+    if (!mine) this.#look(c);
   }
 
   // Ticks
@@ -283,23 +294,29 @@ export class Chat extends EventTarget {
   /** peer's conversation is on the screen; null: none is, or nobody looks. */
   open(peer) {
     this.#open = peer;
-    if (peer && this.conversation(peer).unread) this.#acknowledge(this.conversation(peer));
+    if (peer) this.#look(this.conversation(peer));
   }
 
-  /** Tells the sender how far his messages have come: read, if they are on the screen. */
-  #acknowledge(c, { again = false } = {}) {
-    const theirs = c.messages.filter((m) => !m.mine);
-    const last = theirs.at(-1);
-    if (!last) return;
-    if (c.peer === this.#open && !theirs.every((m) => m.seen)) {
-      for (const m of theirs) m.seen = true;
+  /** What is on the screen is read. */
+  #look(c) {
+    if (c.peer === this.#open && c.unread) {
+      for (const m of c.upTo(false)) m.seen = true;
       this.#tell("conversation", c);
     }
-    if (!this.socket.connected) return; // online_users will bring us here again
-    const receipt = (m) => ({ senderChatPath: c.peer, recipientChatPath: this.me, upToId: m.id });
-    const read = again ? theirs.findLast((m) => m.seen) : last.seen && last;
-    if (!last.seen) this.socket.emit("markAsDelivered", receipt(last));
-    if (read) this.socket.emit("markAsRead", receipt(read));
+    c.report ??= this.#later(() => this.#report(c), 0); // of many that come at once, the last
+  }
+
+  /** Tells the server, and so the sender and our other devices, how far we have read. */
+  #report(c) {
+    c.report = null;
+    const last = c.messages.findLast((m) => !m.mine && m.seen);
+    if (!last || last.id === c.reported || !this.socket.connected) return; // online_users will bring us here again
+    const receipt = { senderChatPath: c.peer, recipientChatPath: this.me, upToId: last.id };
+    this.socket.timeout(ACK_TIMEOUT).emit("markAsRead", receipt, (err, ack) => {
+      if (err || ack.retryable) return;
+      this.#passed(ack.seq);
+      c.reported = last.id;
+    });
   }
 
   #receipt({ senderChatPath: peer, upToId }, status) {
@@ -316,6 +333,7 @@ export class Chat extends EventTarget {
     const c = this.conversations.get(chatPath);
     if (!c) return;
     for (const m of c.upTo(false, upToId)) m.seen = true;
+    c.reported = upToId;
     this.#tell("conversation", c);
   }
 
@@ -345,30 +363,30 @@ export class Chat extends EventTarget {
     return `heymanito.messages.${this.me}`;
   }
 
-  /** Keeps the messages for this tab; photos are too big for that. */
+  /** Keeps the messages for this tab, and our place in the inbox; photos are too big for that. */
   save() {
-    const kept = [];
+    const conversations = [];
     for (const c of this.conversations.values()) {
       const messages = c.messages
         .filter((m) => !(m.content?.photo && (waits(m) || m.status === "failed")))
         .slice(-KEPT)
         .map((m) => (m.content?.photo ? { ...m, content: { ...m.content, photo: { gone: true } } } : m));
-      if (messages.length) kept.push([c.peer, messages]);
+      if (messages.length) conversations.push([c.peer, messages]);
     }
     try {
-      sessionStorage.setItem(this.#key, JSON.stringify(kept));
+      sessionStorage.setItem(this.#key, JSON.stringify({ position: this.#position, conversations }));
     } catch {
-      // no room: they are gone after a reload
+      // no room: what was kept before is kept, messages and place
     }
   }
 
   #restore() {
     try {
-      for (const [peer, messages] of JSON.parse(sessionStorage.getItem(this.#key)) ?? []) {
-        this.conversation(peer).messages = messages;
-      }
+      const { position, conversations } = JSON.parse(sessionStorage.getItem(this.#key));
+      for (const [peer, messages] of conversations) this.conversation(peer).messages = messages;
+      this.#position = position;
     } catch {
-      // somebody else wrote it
+      // nothing was kept, or somebody else wrote it
     }
   }
 

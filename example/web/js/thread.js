@@ -8,7 +8,7 @@ const HIGHEST = 320; // pixels of a photo, as in style.css
 /** What each status of a message of ours looks like, and is called. */
 const TICKS = {
   pending: ["clock", "pending"],
-  offline: ["clock", "notThere"],
+  queued: ["tray", "queued"],
   sent: ["tick", "sent"],
   delivered: ["ticks", "delivered"],
   read: ["ticks", "read"],
@@ -146,9 +146,9 @@ export class ThreadView {
     const foot = h("footer", null, h("time", { datetime: new Date(m.ts).toISOString() }, time(m.ts)));
     if (!m.mine) return foot;
     const [name, key] = TICKS[m.status];
-    const words = t(key, m.error);
+    const words = t(key === "failed" && m.error === "offline" ? "notKept" : key, m.error);
     foot.append(h("span", { class: "tick", title: words }, icon(name), h("span", { class: "aside" }, words)));
-    if (m.status === "offline") foot.prepend(h("span", { class: "why" }, t("notThere")));
+    if (m.status === "queued") foot.prepend(h("span", { class: "why" }, words));
     if (m.status === "failed") {
       foot.prepend(h("span", { class: "why" }, words));
       if (m.retryable) {

@@ -1,0 +1,71 @@
+package heymanito
+
+import (
+	"context"
+	"fmt"
+)
+
+// guard is the host's Inbox, called with care: each call is given storeTimeout,
+// what it panics with is an error, and so is an answer that would make a feed go
+// round in circles.
+type guard struct {
+	srv   *Server
+	inbox Inbox
+}
+
+var _ Inbox = guard{}
+
+func (g guard) Append(ctx context.Context, entries ...Entry) (receipts []Receipt, err error) {
+	defer g.srv.recovered("Inbox.Append", CodeUnavailable, &err)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	receipts, err = g.inbox.Append(ctx, entries...)
+	if err == nil && len(receipts) != len(entries) {
+		return nil, fmt.Errorf("Inbox.Append was given %d entries and has returned %d receipts", len(entries), len(receipts))
+	}
+	return receipts, err
+}
+
+func (g guard) Since(ctx context.Context, user string, after uint64, limit int) (page Page, err error) {
+	defer g.srv.recovered("Inbox.Since", CodeUnavailable, &err)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	page, err = g.inbox.Since(ctx, user, after, limit)
+	if err != nil {
+		return page, err
+	}
+	if n := len(page.Epoch); n == 0 || n > maxEpochBytes {
+		return page, fmt.Errorf("Inbox.Since has returned an epoch of %d bytes: it must have 1 to %d", n, maxEpochBytes)
+	}
+	for i := range page.Entries {
+		if seq := page.Entries[i].Seq; seq <= after {
+			return page, fmt.Errorf("Inbox.Since was asked for what comes after %d and has returned the seq %d: they must grow", after, seq)
+		}
+		if len(page.Entries[i].Body) < len("{}") {
+			return page, fmt.Errorf("Inbox.Since has returned the entry %d of %q without a body: it must be as it was appended", page.Entries[i].Seq, user)
+		}
+		after = page.Entries[i].Seq
+	}
+	return page, nil
+}
+
+func (g guard) Find(ctx context.Context, k Key, through uint64) (found Found, ok bool, err error) {
+	defer g.srv.recovered("Inbox.Find", CodeUnavailable, &err)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return g.inbox.Find(ctx, k, through)
+}
+
+func (g guard) AckThrough(ctx context.Context, user string, seq uint64) (err error) {
+	defer g.srv.recovered("Inbox.AckThrough", CodeUnavailable, &err)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return g.inbox.AckThrough(ctx, user, seq)
+}
+
+func (g guard) Forget(ctx context.Context, user string) (err error) {
+	defer g.srv.recovered("Inbox.Forget", CodeUnavailable, &err)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return g.inbox.Forget(ctx, user)
+}
