@@ -1,6 +1,7 @@
 # make setup   what the tests need besides Go and Node
 # make run     the example, on http://127.0.0.1:8080
 # make test    everything that has to pass, see .ci/run
+# make torture the torture test, for an hour
 # make bench, make fuzz, make fmt
 
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -34,7 +35,7 @@ setup-chromium:
 	@touch $@
 
 run: setup-example
-	go run ./example
+	cd example && go run .
 
 test:
 	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race build-example e2e browser fuzz-short
@@ -59,7 +60,7 @@ race:
 	$(call each-module,$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m ./...)
 
 build-example:
-	go build -race -o $(BUILD)/example ./example
+	cd example && go build -race -o $(BUILD)/example .
 
 e2e: setup-e2e build-example
 	cd e2e && EXAMPLE_BIN=$(BUILD)/example node --test --test-reporter=spec --test-concurrency=3 $(JSTESTS)
@@ -67,6 +68,11 @@ e2e: setup-e2e build-example
 browser: setup-example setup-e2e build-example
 	@if [ -z "$(BROWSER)" ]; then echo "there are no browser tests"; exit 0; fi; \
 	cd e2e && EXAMPLE_BIN=$(BUILD)/example CHROMIUM=$(CHROMIUM) node --test --test-reporter=spec $(BROWSER)
+
+.PHONY: torture
+TORTURE ?= 1h
+torture:
+	cd torture && go test -race -count=1 -timeout 0 -run TestTorture -v . -duration $(TORTURE)
 
 .PHONY: fuzz fuzz-short bench bench-compare
 fuzz:
