@@ -34,7 +34,6 @@ type feed struct {
 	waits    bool   // for the client to take what was sent
 	look     bool   // an Append may have failed and have appended all the same
 	misses   int    // pages in a row that lacked what the inbox has
-	full     bool   // the client has to show that it has what it was sent
 	acting   bool   // an event of the device is being appended: its entry waits for its ack
 	owed     *owedAck
 
@@ -58,7 +57,8 @@ type feedState uint8
 const (
 	feedNew     feedState = iota // the device is being let in
 	feedReading                  // follow is reading the inbox
-	feedHeld                     // behind it: act's end goes on, or prove
+	feedHeld                     // in front of the entry of an event of the device's own: its end goes on
+	feedFull                     // the client has to show that it has what it was sent: prove goes on
 	feedLive                     // at the end of the inbox
 	feedClosed
 )
@@ -135,7 +135,7 @@ func (f *feed) live() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ahead := len(f.unread) + int(max(f.want, f.pos)-f.pos)
-	return f.ready && !f.waits && !f.full && ahead < maxUnread && f.state != feedClosed
+	return f.ready && !f.waits && ahead < maxUnread && f.state != feedFull && f.state != feedClosed
 }
 
 // offer hands the feed an entry that was just appended. What the feed does not
@@ -147,7 +147,7 @@ func (f *feed) offer(l *letter) {
 	switch {
 	case f.state != feedLive || l.Seq <= f.pos:
 	case len(f.unread) >= maxUnread:
-		f.hold()
+		f.state = feedFull
 	case l.Seq > f.pos+1:
 		f.follow()
 	default:
@@ -189,9 +189,6 @@ const (
 	// the client says after it. Then it is cut.
 	tooUnread = 5 * maxUnread
 )
-
-// hold waits for prove to go on. With mu.
-func (f *feed) hold() { f.state, f.full = feedHeld, true }
 
 // nudge makes the feed look whether there is more than it was offered: an
 // Append may have failed and have appended all the same.
@@ -239,7 +236,7 @@ func (f *feed) acted(ctx context.Context, seq uint64, own bool, ack func()) {
 	owed := &owedAck{seq: seq, own: own, ack: ack, done: make(chan struct{})}
 	f.owed = owed
 	f.pay()
-	if f.state == feedHeld || f.state == feedLive && f.want > f.pos {
+	if f.state == feedHeld || f.state == feedFull || f.state == feedLive && f.want > f.pos {
 		f.follow()
 	}
 	f.mu.Unlock()
@@ -281,7 +278,6 @@ func (f *feed) follow() {
 	if f.state == feedClosed || f.state == feedReading {
 		return
 	}
-	f.full = false
 	if f.pos >= f.want && !f.look && !f.claiming {
 		f.arrived()
 		return
@@ -458,7 +454,7 @@ func (f *feed) takeSome(entries []Entry) (n int) {
 			return 0
 		case e.Seq <= f.pos:
 		case len(f.unread) >= maxUnread && f.owed == nil:
-			f.hold()
+			f.state = feedFull
 			return 0
 		case e.Origin == f.d.SocketID && f.acting:
 			f.state = feedHeld // act's end goes on
@@ -507,7 +503,7 @@ func (f *feed) prove() {
 	}
 	after := f.proven
 	f.tell()
-	if f.full && len(f.unread) < maxUnread/2 {
+	if f.state == feedFull && len(f.unread) < maxUnread/2 {
 		f.follow()
 	}
 	f.mu.Unlock()

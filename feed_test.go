@@ -418,6 +418,19 @@ func (m *moodyInbox) reads(f func(user string, limit int)) {
 	m.read = f
 }
 
+// holdPage holds up the next page of a user's inbox that is read, until the gate
+// is closed.
+func (m *moodyInbox) holdPage(of string) (gate chan struct{}) {
+	gate = make(chan struct{})
+	var once sync.Once
+	m.reads(func(user string, limit int) {
+		if user == of && limit > 0 {
+			once.Do(func() { <-gate })
+		}
+	})
+	return gate
+}
+
 func (m *moodyInbox) mood(f func(method string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -581,6 +594,21 @@ func TestSeqsInOrder(t *testing.T) {
 	})
 }
 
+// missed puts the messages m<from+1> to m<to> from ann to bob into a store, each
+// with so many bytes besides.
+func missed(t *testing.T, store heymanito.Inbox, from, to, pad int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		id := fmt.Sprintf(`"m%d"`, i+1)
+		if _, err := store.Append(t.Context(), heymanito.Entry{
+			Key:  heymanito.Key{User: "bob", Event: "receiveMessage", Peer: "ann", ID: id},
+			Time: time.Now(), Body: fmt.Appendf(nil, `{"id":%s,"pad":%q}`, id, strings.Repeat("x", pad)),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A long replay comes as the client takes it; what is sent meanwhile waits its
 // turn, and so does the ack of what the client sends itself.
 func TestReplay(t *testing.T) {
@@ -664,13 +692,7 @@ func TestLookAndAppend(t *testing.T) {
 		ann, cid, bob := a.join("ann"), a.join("cid"), a.join("bob")
 		ann.sends("m1", "bob", 1, "sent")
 		time.Sleep(2 * time.Second)
-		gate := make(chan struct{})
-		var once sync.Once
-		store.reads(func(user string, limit int) {
-			if user == "bob" && limit > 0 {
-				once.Do(func() { <-gate })
-			}
-		})
+		gate := store.holdPage("bob")
 		if ack := ann.EmitAck("sendMessage", note("m1", "ann", "bob")); !ack.Duplicate { // again
 			t.Fatal(ack)
 		}
@@ -689,13 +711,7 @@ func TestLookWhileReading(t *testing.T) {
 		a := start(t, heymanito.WithInbox(store))
 		ann := a.join("ann")
 		ann.sends("m1", "bob", 1, "queued")
-		gate := make(chan struct{})
-		var once sync.Once
-		store.reads(func(user string, limit int) {
-			if user == "bob" && limit > 0 {
-				once.Do(func() { <-gate })
-			}
-		})
+		gate := store.holdPage("bob")
 		bob := a.join("bob") // its first page is read, and on its way
 		store.mood(lost)
 		if ack := ann.EmitAck("sendMessage", note("m2", "ann", "bob")); ack.Code != "unavailable" {
@@ -828,18 +844,7 @@ func TestUnreadIsBounded(t *testing.T) {
 	const most, tooMany = 10_000, 50_000
 	synctest.Test(t, func(t *testing.T) {
 		store := heymanito.NewMemoryInbox(heymanito.InboxBounds{Entries: 2 * tooMany, Bytes: 100_000_000})
-		fill := func(from, to int) {
-			for i := from; i < to; i++ {
-				id := fmt.Sprintf(`"m%d"`, i+1)
-				if _, err := store.Append(t.Context(), heymanito.Entry{
-					Key:  heymanito.Key{User: "bob", Event: "receiveMessage", Peer: "ann", ID: id},
-					Time: time.Now(), Body: fmt.Appendf(nil, `{"id":%s}`, id),
-				}); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		fill(0, most-1)
+		missed(t, store, 0, most-1, 0)
 		a := start(t, heymanito.WithInbox(store))
 		ann, bob := a.join("ann"), a.join("bob", wiretest.Auth(`{"features":["acks"]}`))
 		got := func(want int) {
@@ -860,7 +865,7 @@ func TestUnreadIsBounded(t *testing.T) {
 		got(most + 1)
 		ann.EmitAck("sendMessage", note("x3", "ann", "bob"))
 		got(most + 2)
-		fill(most, 2*tooMany)
+		missed(t, store, most, 2*tooMany, 0)
 		bob.Emit("sendMessage", note("b1", "bob", "cid")) // its ack waits behind all that
 		if err := bob.Closed(time.Hour); err == nil || errors.Is(err, wiretest.ErrStillOpen) {
 			t.Errorf("a client that calls nothing back: %v", err)
@@ -925,13 +930,7 @@ func TestSentMeansTaken(t *testing.T) {
 		a := start(t, heymanito.WithInbox(store))
 		ann := a.join("ann")
 		ann.sends("m1", "bob", 1, "queued")
-		gate := make(chan struct{})
-		var once sync.Once
-		store.reads(func(user string, limit int) {
-			if user == "bob" && limit > 0 {
-				once.Do(func() { <-gate })
-			}
-		})
+		gate := store.holdPage("bob")
 		bob := a.dial("bob")
 		if err := bob.Send("40"); err != nil {
 			t.Fatal(err)
@@ -1015,15 +1014,7 @@ func TestSinceBeyondTheEnd(t *testing.T) {
 func TestEntryBiggerThanTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := heymanito.NewMemoryInbox(heymanito.InboxBounds{})
-		for i := range 4 {
-			id := fmt.Sprintf(`"m%d"`, i+1)
-			if _, err := mem.Append(t.Context(), heymanito.Entry{
-				Key:  heymanito.Key{User: "bob", Event: "receiveMessage", Peer: "ann", ID: id},
-				Time: time.Now(), Body: fmt.Appendf(nil, `{"id":%s,"pad":%q}`, id, strings.Repeat("x", 100_000)),
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		missed(t, mem, 0, 4, 100_000)
 		a := start(t, heymanito.WithInbox(mem), heymanito.WithMaxQueue(20_000))
 		a.join("bob").has("receive m1 #1", "receive m2 #2", "receive m3 #3", "receive m4 #4", "ready #4")
 	})
@@ -1095,15 +1086,7 @@ func TestBigInbox(t *testing.T) {
 		t.Run(fmt.Sprint(held), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := heymanito.NewMemoryInbox(heymanito.InboxBounds{Entries: held + 500})
-				for i := range held {
-					id := fmt.Sprintf(`"m%d"`, i+1)
-					if _, err := store.Append(t.Context(), heymanito.Entry{
-						Key:  heymanito.Key{User: "bob", Event: "receiveMessage", Peer: "ann", ID: id},
-						Time: time.Now(), Body: fmt.Appendf(nil, `{"id":%s}`, id),
-					}); err != nil {
-						t.Fatal(err)
-					}
-				}
+				missed(t, store, 0, held, 0)
 				a := start(t, heymanito.WithInbox(store))
 				ann := a.join("ann")
 				bob := a.join("bob", all())
@@ -1154,15 +1137,7 @@ func TestNudgedWhileHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := heymanito.NewMemoryInbox(heymanito.InboxBounds{Entries: 2 * most})
 		store := &moodyInbox{Inbox: mem}
-		for i := range most {
-			id := fmt.Sprintf(`"m%d"`, i+1)
-			if _, err := mem.Append(t.Context(), heymanito.Entry{
-				Key:  heymanito.Key{User: "bob", Event: "receiveMessage", Peer: "ann", ID: id},
-				Time: time.Now(), Body: fmt.Appendf(nil, `{"id":%s}`, id),
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		missed(t, mem, 0, most, 0)
 		a := start(t, heymanito.WithInbox(store))
 		ann, bob := a.join("ann"), a.join("bob", wiretest.Auth(`{"features":["acks"]}`))
 		store.mood(lost)
@@ -1190,15 +1165,7 @@ func TestLiveAgain(t *testing.T) {
 	const most = 10_000
 	synctest.Test(t, func(t *testing.T) {
 		mem := heymanito.NewMemoryInbox(heymanito.InboxBounds{Entries: 2 * most})
-		for i := range most {
-			id := fmt.Sprintf(`"m%d"`, i+1)
-			if _, err := mem.Append(t.Context(), heymanito.Entry{
-				Key:  heymanito.Key{User: "bob", Event: "receiveMessage", Peer: "ann", ID: id},
-				Time: time.Now(), Body: fmt.Appendf(nil, `{"id":%s}`, id),
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		missed(t, mem, 0, most, 0)
 		a := start(t, heymanito.WithInbox(mem))
 		ann, bob := a.join("ann"), a.join("bob", wiretest.Auth(`{"features":["acks"]}`))
 		ann.sends("x1", "bob", 1, "queued") // holds
@@ -1258,15 +1225,7 @@ func TestBigInboxAndAnEvent(t *testing.T) {
 		t.Run(fmt.Sprint(held), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mem := heymanito.NewMemoryInbox(heymanito.InboxBounds{Entries: 2 * held, Bytes: 100_000_000})
-				for i := range held {
-					id := fmt.Sprintf(`"m%d"`, i+1)
-					if _, err := mem.Append(t.Context(), heymanito.Entry{
-						Key:  heymanito.Key{User: "bob", Event: "receiveMessage", Peer: "ann", ID: id},
-						Time: time.Now(), Body: fmt.Appendf(nil, `{"id":%s}`, id),
-					}); err != nil {
-						t.Fatal(err)
-					}
-				}
+				missed(t, mem, 0, held, 0)
 				a := start(t, heymanito.WithInbox(mem))
 				for range 3 {
 					bob, err := wiretest.TryConnect(t, host, "bob", wiretest.On(a.net))
