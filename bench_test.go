@@ -200,8 +200,11 @@ func benchServerProcess() bool {
 // that it is sent, how much CPU time it has taken.
 func serveBench(kind string) error {
 	opts := []heymanito.Option{heymanito.WithLogger(slog.New(slog.DiscardHandler))}
-	if kind == "none" {
+	switch kind {
+	case "none":
 		opts = append(opts, heymanito.WithoutInbox())
+	case "calls":
+		opts = append(opts, heymanito.WithRingLimits(1_000_000, 1_000_000))
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -298,6 +301,71 @@ func BenchmarkRelay(b *testing.B) {
 	b.ReportMetric(median(took["inbox"]), "cpu-ns/msg")
 	b.ReportMetric(median(took["none"]), "cpu-ns/msg-without")
 	b.ReportMetric(median(ratios), "ratio")
+}
+
+// call has from call to, who answers and hangs up.
+func (c *chatter) call(i int) error {
+	from, to := fmt.Sprint("from", i), fmt.Sprint("to", i)
+	dial := wiretest.Texts(`421["initiateCall",{"recipientId":"` + to + `","callerId":"` + from + `","callerInfo":{"name":"` + from + `"},"roomName":"r"}]`)
+	accept := wiretest.Texts(`422["acceptCall",{"callerId":"` + from + `","roomName":"r"}]`)
+	reject := wiretest.Texts(`423["rejectCall",{"callerId":"` + from + `","recipientId":"` + to + `","roomName":"r"}]`)
+	for _, step := range []struct {
+		by   *lean
+		say  []byte
+		then *lean
+		hear string
+	}{
+		{c.from, dial, c.to, `42["incomingCall"`}, {c.to, accept, c.from, `42["callAccepted"`}, {c.to, reject, c.from, `42["callRejected"`},
+	} {
+		if _, err := step.by.nc.Write(step.say); err != nil {
+			return err
+		}
+		if err := step.then.next(step.hear); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkCall is what a call costs the server in CPU time, from the ring to
+// the hang-up, in relayed messages of 100 bytes: the two take turns. Each pair
+// has one call in a turn: few enough for the server to have no more of them in
+// mind than it has of people.
+func BenchmarkCall(b *testing.B) {
+	const pairs, messages = 400, 50
+	srv := startBenchServer(b, "calls")
+	var all []*chatter
+	for i := range pairs {
+		c, err := newChatter(srv.addr, i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _, _ = c.from.nc.Close(), c.to.nc.Close() })
+		all = append(all, c)
+	}
+	turn := func(n int, do func(i int, c *chatter) error) float64 {
+		began := srv.cpu(b)
+		var going sync.WaitGroup
+		for i, c := range all {
+			going.Go(func() {
+				if err := do(i, c); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		going.Wait()
+		return (srv.cpu(b) - began) / float64(pairs*n)
+	}
+	var message, call, ratios []float64
+	for b.Loop() {
+		message = append(message, turn(messages, func(_ int, c *chatter) error { return c.say(messages) }))
+		call = append(call, turn(1, func(i int, c *chatter) error { return c.call(i) }))
+		ratios = append(ratios, call[len(call)-1]/message[len(message)-1])
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(message), "cpu-ns/msg")
+	b.ReportMetric(median(call), "cpu-ns/call")
+	b.ReportMetric(median(ratios), "messages/call")
 }
 
 // BenchmarkReplay is what it costs in CPU time to bring a device 10,000

@@ -2,161 +2,14 @@ package heymanito
 
 import (
 	"bytes"
-	"container/list"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"slices"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/heymanito/heymanito/internal/engineio"
 	"github.com/heymanito/heymanito/internal/socketio"
 )
-
-// callMemory is how long a call is remembered: its answer, and a hang-up by
-// rejectCall, have to find it.
-const (
-	callMemory = time.Hour
-	maxCalls   = 100_000
-	// One caller's calls make room for his own, before they take that of
-	// others.
-	maxCallsOfCaller = 256
-	maxBytesOfCaller = 4 << 20
-	maxBytesOfCalls  = 256 << 20
-)
-
-// callBook remembers who called whom, so that nobody answers a call that was
-// not made to him.
-type callBook struct {
-	ring time.Duration
-
-	mu      sync.Mutex // guards the rest
-	callers map[string]*callerBook
-	order   list.List // of *liveCall, oldest first
-	bytes   int
-}
-
-// callerBook is what one user has dialled.
-type callerBook struct {
-	calls []*liveCall // oldest first
-	bytes int
-}
-
-// liveCall is a call and which device has answered it.
-type liveCall struct {
-	Call
-	answered Device
-	place    *list.Element // in callBook.order
-}
-
-// callOverhead is what a call in the book takes besides its strings and bytes.
-const callOverhead = 512
-
-func (l *liveCall) size() int {
-	return callOverhead + len(l.Room) + len(l.Caller) + len(l.Callee) + len(l.Media) + len(l.CallerInfo)
-}
-
-// answeredBy reports whether d is the device that has answered, or what it has
-// become after a reconnect.
-func (l *liveCall) answeredBy(d *device) bool {
-	return l.answered.SocketID == d.SocketID || d.DeviceID != "" && l.answered.DeviceID == d.DeviceID
-}
-
-func newCallBook(ring time.Duration) *callBook {
-	return &callBook{ring: ring, callers: map[string]*callerBook{}}
-}
-
-func (b *callBook) add(c Call) {
-	c.CallerInfo = bytes.Clone(c.CallerInfo) // it outlives the event it came in
-	l := &liveCall{Call: c}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	mine := b.callers[c.Caller]
-	if mine == nil {
-		mine = &callerBook{}
-		b.callers[c.Caller] = mine
-	}
-	mine.calls = append(mine.calls, l)
-	mine.bytes += l.size()
-	b.bytes += l.size()
-	l.place = b.order.PushBack(l)
-	for len(mine.calls) > maxCallsOfCaller || mine.bytes > maxBytesOfCaller && len(mine.calls) > 1 {
-		b.forget(mine.calls[0])
-	}
-	for b.order.Len() > 1 {
-		oldest := b.order.Front().Value.(*liveCall)
-		if b.order.Len() <= maxCalls && b.bytes <= maxBytesOfCalls && c.Time.Sub(oldest.Time) <= callMemory {
-			break
-		}
-		b.forget(oldest)
-	}
-}
-
-func (b *callBook) forget(l *liveCall) { // with mu
-	b.order.Remove(l.place)
-	b.bytes -= l.size()
-	mine := b.callers[l.Caller]
-	mine.bytes -= l.size()
-	i := slices.Index(mine.calls, l)
-	if mine.calls = slices.Delete(mine.calls, i, i+1); len(mine.calls) == 0 {
-		delete(b.callers, l.Caller)
-	}
-}
-
-// step changes a call; with an Error it does not, and the call is not in a
-// state that allows it.
-type step func(*liveCall) *Error
-
-// move finds the call between two users and lets do change it; a silent one
-// only seems to. It is the call with this id; without one, of those of that
-// room, or of all if there are none, the newest that is in a state that allows
-// it.
-func (b *callBook) move(caller, callee, id, room string, silent bool, do step) (Call, *Error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var err *Error
-	for _, l := range b.candidates(caller, callee, id, room) {
-		if silent {
-			seeming := *l
-			l = &seeming
-		}
-		refused := do(l)
-		if refused == nil {
-			return l.Call, nil
-		}
-		if err == nil { // of the one it would have been
-			err = refused
-		}
-	}
-	if err == nil {
-		err = Errorf(CodeNotFound, "there is no such call to this user")
-	}
-	return Call{}, err
-}
-
-// candidates are the calls that may be meant, newest first. With mu.
-func (b *callBook) candidates(caller, callee, id, room string) []*liveCall {
-	mine := b.callers[caller]
-	if mine == nil {
-		return nil
-	}
-	var ofRoom, rest []*liveCall
-	for _, l := range slices.Backward(mine.calls) {
-		switch {
-		case l.Callee != callee || id != "" && l.ID != id:
-		case id == "" && l.Room == room:
-			ofRoom = append(ofRoom, l)
-		default:
-			rest = append(rest, l)
-		}
-	}
-	if ofRoom != nil {
-		return ofRoom
-	}
-	return rest
-}
 
 // randomName returns prefix and 128 random bits.
 func randomName(prefix string) string {
@@ -164,16 +17,6 @@ func randomName(prefix string) string {
 	_, _ = rand.Read(b[:]) // never fails since Go 1.24
 	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
 }
-
-// The reasons of callRejected that a client which knows nothing else of a call
-// that did not come about is told.
-const (
-	rejectDeclined  = "declined"
-	rejectBusy      = "busy"
-	rejectOffline   = "offline"
-	rejectForbidden = "forbidden"
-	rejectFailed    = "failed"
-)
 
 var initiateKeys = []string{"recipientId", "callerId", "callerInfo", "roomName", "media"}
 
@@ -192,7 +35,6 @@ func (s *Server) initiateCall(ctx context.Context, d *device, e *socketio.Event)
 	if err != nil {
 		return nil, err
 	}
-	info := f[2]
 	room, err := optionalName(f[3], "roomName")
 	if err != nil {
 		return nil, err
@@ -207,31 +49,45 @@ func (s *Server) initiateCall(ctx context.Context, d *device, e *socketio.Event)
 	if callee == caller {
 		return nil, Errorf(CodeInvalid, "a call to oneself")
 	}
-	reason := rejectFailed // also when a hook panics
+	c := Call{
+		ID: randomName(""), Room: room, Caller: caller, Callee: callee, Media: media,
+		State: CallDialling, Started: now(), Dialler: d.callDevice(),
+	}
+	c.Time = c.Started
+	if room == "" || s.cfg.rooms != nil {
+		c.Room = mintedRoom + c.ID
+	}
+	if f[2] != nil { // it outlives the event
+		info := socketio.NewValue(e, len(f[2])).Value(f[2])
+		c.CallerInfo, c.Attachments = info.Body()
+		for i := range c.Attachments {
+			c.Attachments[i] = bytes.Clone(c.Attachments[i])
+		}
+	}
+	reason := CallFailed // also when a hook panics
 	defer func() {
 		if reason != "" {
-			d.conn.Send(rejected(callee, "", reason)...)
+			d.conn.Send(rejected(callee, "", string(reason))...)
 		}
 	}()
-	fields, err := s.ring(ctx, d, e, Call{
-		ID: randomName(""), Room: room, Caller: caller, Callee: callee, CallerInfo: info, Media: media, State: CallRinging,
-	})
+	fields, err := s.calls.dial(ctx, d, e, c)
 	if reason = ""; err != nil {
-		reason = rejectReason(err.Code)
+		reason = refusedReason(err.Code)
 	}
 	return fields, err
 }
 
-func rejectReason(c Code) string {
+// refusedReason is what a caller whose dial is refused is told.
+func refusedReason(c Code) CallReason {
 	switch c {
 	case CodeBusy:
-		return rejectBusy
+		return CallBusy
 	case CodeOffline:
-		return rejectOffline
+		return CallOffline
 	case CodeForbidden:
-		return rejectForbidden
+		return "forbidden"
 	}
-	return rejectFailed
+	return CallFailed
 }
 
 // rejected puts together a callRejected; id may be empty.
@@ -243,64 +99,10 @@ func rejected(callee, id, reason string) []*engineio.Frame {
 	return o.Raw(`,"reason":`).Bytes(quote(reason)).Raw(`}`).Frames()
 }
 
-// ring carries out a dial whose shape and identity are right.
-func (s *Server) ring(ctx context.Context, d *device, e *socketio.Event, c Call) ([]byte, *Error) {
-	silent, err := s.authorize(ctx, Action{Event: "initiateCall", From: c.Caller, To: c.Callee})
-	if err != nil {
-		return nil, err
-	}
-	if c.Room == "" {
-		c.Room = randomName("hm_")
-	}
-	c.Time = now()
-	c.Expires = c.Time.Add(s.cfg.ringTimeout)
-	if s.cfg.hooks.BeforeCall != nil && !silent {
-		if silent, err = verdict(s.cfg.hooks.BeforeCall(ctx, c), CodeForbidden); err != nil {
-			return nil, err
-		}
-	}
-	known, err := s.known(ctx, c.Caller, c.Callee)
-	if err != nil {
-		return nil, err
-	}
-	targets := s.registry.devices(c.Callee)
-	if len(targets) == 0 && known {
-		return nil, Errorf(CodeOffline, "the callee has no device connected")
-	}
-	expires := append([]byte(`,"expiresAt":`), appendMillis(nil, c.Expires)...)
-	expires = append(expires, `,"expiresInMs":`...)
-	expires = strconv.AppendInt(expires, s.cfg.ringTimeout.Milliseconds(), 10)
-	fields := append([]byte(`,"callId":`), quote(c.ID)...)
-	fields = append(fields, `,"roomName":`...)
-	fields = append(fields, quote(c.Room)...)
-	fields = append(fields, expires...)
-	if !silent {
-		s.calls.add(c)
-		s.answer(d, e, fields, nil) // before the callee's answer can come
-		o := socketio.NewOutgoing("incomingCall", e, 256+len(c.Room)+len(c.Caller)+len(c.CallerInfo))
-		o.Raw(`,{"roomName":`).Bytes(quote(c.Room)).Raw(`,"callerId":`).Bytes(quote(c.Caller))
-		if c.CallerInfo != nil {
-			o.Raw(`,"callerInfo":`).Value(c.CallerInfo)
-		}
-		o.Raw(`,"callId":`).Bytes(quote(c.ID))
-		if c.Media != "" {
-			o.Raw(`,"media":`).Bytes(quote(c.Media))
-		}
-		frames := o.Raw(`,"ts":`).Bytes(appendMillis(nil, c.Time)).Bytes(expires).Raw(`}`).Frames()
-		for _, t := range targets {
-			t.conn.Send(frames...)
-		}
-	}
-	if !silent {
-		s.onCall(ctx, c)
-	}
-	return fields, nil
-}
-
-func (s *Server) onCall(ctx context.Context, c Call) {
-	if s.cfg.hooks.OnCall != nil {
-		s.hook("OnCall", func() { s.cfg.hooks.OnCall(ctx, c) })
-	}
+// fields is what acks say of a call.
+func (c *Call) fields() []byte {
+	b := append([]byte(`,"callId":`), quote(c.ID)...)
+	return append(append(b, `,"roomName":`...), quote(c.Room)...)
 }
 
 var acceptKeys = []string{"callerId", "roomName", "callId"}
@@ -327,54 +129,69 @@ func (s *Server) acceptCall(ctx context.Context, d *device, e *socketio.Event) (
 	if err != nil {
 		return nil, err
 	}
-	again := false
-	c, err := s.calls.move(caller, d.ChatPath, id, room, silent, func(l *liveCall) *Error {
-		switch {
-		case l.State == CallAccepted && l.answeredBy(d):
-			again = true
-			return nil
-		case l.State != CallRinging:
-			return Errorf(CodeConflict, "the call is answered already")
-		case now().After(l.Expires):
-			return Errorf(CodeConflict, "the call rings no more")
-		}
-		l.State, l.answered, l.Time = CallAccepted, d.Device, now()
-		return nil
-	})
+	calls, err := s.calls.find(ctx, d.ChatPath, caller, id, room)
 	if err != nil {
 		return nil, err
 	}
-	fields := append([]byte(`,"callId":`), quote(c.ID)...)
-	fields = append(fields, `,"roomName":`...)
-	fields = append(fields, quote(c.Room)...)
-	if again {
-		return append(fields, `,"duplicate":true`...), nil
+	var won answer
+	c, err := s.calls.moveOne(ctx, calls, silent, won.move(s, d, e, nil))
+	if err != nil {
+		return nil, err
 	}
 	if silent {
-		return fields, nil
+		return c.fields(), nil
 	}
-	frames := socketio.NewOutgoing("callAccepted", nil, 96+len(c.Room)).
-		Raw(`,{"roomName":`).Bytes(quote(c.Room)).Raw(`,"callId":`).Bytes(quote(c.ID)).
-		Raw(`,"recipientId":`).Bytes(quote(c.Callee)).Raw(`}`).Frames()
-	for _, t := range s.registry.devices(caller) {
-		t.conn.Send(frames...)
+	if !won.again {
+		s.calls.endOlder(d, won.act)
 	}
-	s.stopRinging(d, c.ID, "answered_elsewhere")
-	s.answer(d, e, fields, nil)
-	s.onCall(ctx, c)
-	return fields, nil
+	return won.fields, nil
 }
 
-// stopRinging tells the callee's other devices that d has answered.
-func (s *Server) stopRinging(d *device, id, reason string) {
-	rest := others(s.registry.devices(d.ChatPath), d)
-	if len(rest) == 0 {
-		return
-	}
-	frames := socketio.NewOutgoing("callCancelled", nil, 64+len(id)).
-		Raw(`,{"callId":`).Bytes(quote(id)).Raw(`,"reason":`).Bytes(quote(reason)).Raw(`}`).Frames()
-	for _, t := range rest {
-		t.conn.Send(frames...)
+// answer is an acceptCall, or an initiateCall that is one.
+type answer struct {
+	again  bool   // the device has answered already
+	act    int64  // that it has
+	fields []byte // of the ack
+}
+
+// move is the change that answers a call; dialled is what the device dialled,
+// nil if it accepts.
+func (a *answer) move(s *Server, d *device, e *socketio.Event, dialled *Call) *move {
+	var mine *RoomToken
+	return &move{
+		by: d, merging: dialled != nil,
+		step: func(c *Call) (err *Error) {
+			a.again = false
+			switch asCaller, _ := c.has(d.ChatPath); {
+			case asCaller:
+				return Errorf(CodeConflict, "the caller cannot answer")
+			case (c.State == CallConnecting || c.State == CallActive) && c.Answerer.is(d) && dialled == nil:
+				a.again = true
+			default:
+				by, at := d.callDevice(), now()
+				a.act = s.calls.acts()
+				by.Act = a.act
+				if err = c.accept(by, at, at.Add(s.cfg.callTimes.absence())); err != nil {
+					return err
+				}
+			}
+			if dialled != nil {
+				c.Media = lesserMedia(c.Media, dialled.Media)
+			}
+			mine, err = s.mint(c, d.ChatPath, d)
+			return err
+		},
+		answer: func(c Call) {
+			a.fields = c.fields()
+			switch {
+			case dialled != nil:
+				a.fields = append(c.appendExpires(a.fields, now()), `,"merged":true`...)
+			case a.again:
+				a.fields = append(a.fields, `,"duplicate":true`...)
+			}
+			a.fields = mine.appendFields(a.fields)
+			s.answer(d, e, a.fields, nil)
+		},
 	}
 }
 
@@ -402,44 +219,161 @@ func (s *Server) rejectCall(ctx context.Context, d *device, e *socketio.Event) (
 	if err != nil {
 		return nil, err
 	}
-	reason, err := optionalName(f[4], "reason")
+	said, err := optionalName(f[4], "reason")
 	if err != nil {
 		return nil, err
 	}
-	if reason != rejectBusy {
-		reason = rejectDeclined
+	reason := CallDeclined
+	if said == string(CallBusy) {
+		reason = CallBusy
 	}
 	if err := d.self(callee, "recipientId"); err != nil {
 		return nil, err
 	}
-	silent, err := s.authorize(ctx, Action{Event: "rejectCall", From: callee, To: caller})
+	calls, err := s.calls.find(ctx, callee, caller, id, room)
 	if err != nil {
 		return nil, err
 	}
-	ringing := false
-	c, err := s.calls.move(caller, callee, id, room, silent, func(l *liveCall) *Error {
-		ringing = l.State == CallRinging
-		if l.State == CallRejected || l.State == CallAccepted && !l.answeredBy(d) {
-			return Errorf(CodeConflict, "the call is not this device's to reject")
+	m := &move{by: d}
+	m.step = func(c *Call) *Error {
+		if asCaller, _ := c.has(d.ChatPath); asCaller {
+			return Errorf(CodeConflict, "the caller cancels, and does not reject")
 		}
-		l.State, l.Time = CallRejected, now()
+		if m.rejecting = c.answered(); m.rejecting && c.Live() && c.Answerer.is(d) {
+			return c.hangUp(CallHangup, now())
+		}
+		return c.decline(d.callDevice(), reason, now())
+	}
+	return s.moveAndAck(ctx, d, e, calls, false, m)
+}
+
+// moveAndAck changes the first of calls that can be, and answers with its id.
+func (s *Server) moveAndAck(ctx context.Context, d *device, e *socketio.Event, calls []Call, silent bool, m *move) ([]byte, *Error) {
+	m.answer = func(c Call) { s.answer(d, e, append([]byte(`,"callId":`), quote(c.ID)...), nil) }
+	c, err := s.calls.moveOne(ctx, calls, silent, m)
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte(`,"callId":`), quote(c.ID)...), nil
+}
+
+// byID makes the handler of an event that names nothing but a call; step is what
+// it does to it, as d. asks: the host is asked about it. It is not about what
+// ends a call, nobody is kept in one, nor about what tells the other nothing.
+func (s *Server) byID(asks bool, step func(c *Call, d *device) *Error) handler {
+	return func(ctx context.Context, d *device, e *socketio.Event) ([]byte, *Error) {
+		id, err := callID(e)
+		if err != nil {
+			return nil, err
+		}
+		calls, err := s.calls.find(ctx, d.ChatPath, "", id, "")
+		if err != nil {
+			return nil, err
+		}
+		silent := false
+		if asks && len(calls) > 0 {
+			if silent, err = s.authorize(ctx, Action{Event: e.Name, From: d.ChatPath, To: calls[0].other(d.ChatPath)}); err != nil {
+				return nil, err
+			}
+		}
+		m := move{by: d, step: func(c *Call) *Error {
+			err := step(c, d)
+			if err == nil && d.ChatPath == c.Caller {
+				c.Owed = "" // he knows of the answer, or wants no end
+			}
+			return err
+		}}
+		return s.moveAndAck(ctx, d, e, calls, silent, &m)
+	}
+}
+
+// ringCall is a device that shows that it rings.
+func (s *Server) ringCall() handler {
+	return s.byID(true, func(c *Call, d *device) *Error {
+		switch _, asCallee := c.has(d.ChatPath); {
+		case !asCallee:
+			return Errorf(CodeConflict, "it does not ring at the caller")
+		case c.State != CallRinging:
+			return Errorf(CodeConflict, "the call does not ring any more")
+		}
+		c.Rung = true
 		return nil
 	})
+}
+
+// callConnected is a device that says that media flows.
+func (s *Server) callConnected() handler {
+	return s.byID(false, func(c *Call, _ *device) *Error { return c.connect() })
+}
+
+// cancelCall is the caller's, while it rings.
+func (s *Server) cancelCall() handler {
+	return s.byID(false, func(c *Call, d *device) *Error {
+		if asCaller, _ := c.has(d.ChatPath); !asCaller {
+			return Errorf(CodeConflict, "the callee rejects, and does not cancel")
+		}
+		return c.cancel(CallCallerCancelled, now())
+	})
+}
+
+// endCall hangs up, from either side; while it rings, it cancels or declines.
+func (s *Server) endCall() handler {
+	return s.byID(false, func(c *Call, d *device) *Error {
+		asCaller, _ := c.has(d.ChatPath)
+		switch {
+		case c.State != CallRinging:
+			return c.hangUp(CallHangup, now())
+		case asCaller:
+			return c.cancel(CallCallerCancelled, now())
+		default:
+			return c.decline(d.callDevice(), CallDeclined, now())
+		}
+	})
+}
+
+// getCalls answers with the live calls of the user.
+func (s *Server) getCalls(ctx context.Context, d *device, e *socketio.Event) ([]byte, *Error) {
+	args, bad := e.Args()
+	if bad != nil {
+		return nil, problem(bad)
+	}
+	if len(args) > 0 && !absent(args[0]) {
+		if err := e.Object(nil, nil); err != nil {
+			return nil, problem(err)
+		}
+	}
+	calls, err := s.calls.store.ByUser(ctx, d.ChatPath)
 	if err != nil {
-		return nil, err
+		return nil, asError(err, CodeUnavailable)
 	}
-	fields := append([]byte(`,"callId":`), quote(c.ID)...)
-	if silent {
-		return fields, nil
+	fields, at, n := []byte(`,"calls":[`), now(), 0
+	for i := range calls {
+		c := &calls[i]
+		asCaller, asCallee := c.has(d.ChatPath)
+		if !c.Live() || !asCaller && !asCallee || c.State == CallRinging && at.After(c.Expires) {
+			continue
+		}
+		if n++; n > 1 {
+			fields = append(fields, ',')
+		}
+		fields = c.appendJSON(fields, at)
 	}
-	frames := rejected(callee, c.ID, reason)
-	for _, t := range s.registry.devices(caller) {
-		t.conn.Send(frames...)
+	return append(fields, ']'), nil
+}
+
+// appendJSON is a call as getCalls shows it.
+func (c *Call) appendJSON(b []byte, at time.Time) []byte {
+	b = append(append(b, `{"callId":`...), quote(c.ID)...)
+	b = append(append(b, `,"roomName":`...), quote(c.Room)...)
+	b = append(append(b, `,"callerId":`...), quote(c.Caller)...)
+	b = append(append(b, `,"recipientId":`...), quote(c.Callee)...)
+	if c.CallerInfo != nil {
+		b = append(append(b, `,"callerInfo":`...), withoutAttachments(c.CallerInfo)...)
 	}
-	if ringing {
-		s.stopRinging(d, c.ID, "rejected_elsewhere")
+	if c.Media != "" {
+		b = append(append(b, `,"media":`...), quote(c.Media)...)
 	}
-	s.answer(d, e, fields, nil)
-	s.onCall(ctx, c)
-	return fields, nil
+	b = append(append(b, `,"state":`...), quote(string(c.State))...)
+	b = appendMillis(append(b, `,"ts":`...), c.Started)
+	return append(c.appendExpires(b, at), '}')
 }

@@ -70,7 +70,7 @@ func TestCall(t *testing.T) {
 		}
 		bob.hears(cancelled("answered_elsewhere"))
 		bob2.hears()
-		n.want(t, fmt.Sprintf("accepted ann→bob in r1 at %d", begin+2000))
+		n.want(t, fmt.Sprintf("connecting ann→bob in r1 at %d", begin+2000))
 
 		// Again from the winner; from the others it is too late for anything.
 		bob2.says(`{"status":"ok","callId":"<call>","roomName":"r1","duplicate":true}`, "acceptCall", `{"callerId":"ann","callId":"`+ack.CallID+`"}`)
@@ -81,13 +81,14 @@ func TestCall(t *testing.T) {
 		}
 		n.want(t)
 		// From the device that accepted it is the hang-up.
+		time.Sleep(3 * time.Second)
 		bob2.says(`{"status":"ok","callId":"<call>"}`, "rejectCall", `{"callerId":"ann","recipientId":"bob"}`)
 		for _, d := range []*person{ann, ann2} {
-			d.hears(`callRejected({"recipientId":"bob","callId":"<call>","reason":"declined"})`)
+			d.hears(over("hangup", 3000), `callRejected({"recipientId":"bob","callId":"<call>","reason":"declined"})`)
 		}
-		bob.hears()
-		bob2.hears()
-		n.want(t, fmt.Sprintf("rejected ann→bob in r1 at %d", begin+2000))
+		bob.hears(over("hangup", 3000))
+		bob2.hears(over("hangup", 3000))
+		n.want(t, fmt.Sprintf("ended ann→bob in r1 at %d", begin+5000))
 		bob2.says(failed("conflict", "the call is answered already"), "acceptCall", `{"callerId":"ann"}`)
 		bob2.says(failed("conflict", "the call is not this device's to reject"), "rejectCall", `{"callerId":"ann","recipientId":"bob"}`)
 
@@ -97,8 +98,12 @@ func TestCall(t *testing.T) {
 			t.Errorf("the room is called %q", ack.RoomName)
 		}
 		a.called(ack.CallID, "<call>")
-		bob.hears(incoming(ack.RoomName, "ann", begin+2000))
+		bob.hears(incoming("hm_<call>", "ann", begin+5000))
 	})
+}
+
+func over(reason string, ms int64) string {
+	return fmt.Sprintf(`callEnded({"callId":"<call>","reason":%q,"durationMs":%d})`, reason, ms)
 }
 
 func a0call(id string) string {
@@ -133,7 +138,7 @@ func TestAnswerSurvivesReconnect(t *testing.T) {
 		}
 		ann.hears()
 		bob.says(`{"status":"ok","callId":"<call>"}`, "rejectCall", `{"callerId":"ann","recipientId":"bob"}`)
-		ann.hears(`callRejected({"recipientId":"bob","callId":"<call>","reason":"declined"})`)
+		ann.hears(over("hangup", 0), `callRejected({"recipientId":"bob","callId":"<call>","reason":"declined"})`)
 
 		// Devices without a deviceId are not all one.
 		call = ann.dial("bob", "r2")
@@ -149,11 +154,12 @@ func TestAnswerSurvivesReconnect(t *testing.T) {
 // The caller knows the call's id before he hears of its answer.
 func TestAckBeforeAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := start(t)
+		const calls = 100
+		a := start(t, heymanito.WithRingLimits(calls, calls))
 		ann, bob := a.join("ann"), a.join("bob")
 		var all sync.WaitGroup
 		all.Go(func() { // answers as fast as it can
-			for range 100 {
+			for range calls {
 				e, err := bob.Wait("incomingCall", wiretest.Timeout)
 				if err != nil {
 					t.Error(err)
@@ -164,10 +170,9 @@ func TestAckBeforeAnswer(t *testing.T) {
 				bob.Emit("acceptCall", fmt.Sprintf(`{"callerId":"ann","callId":%q}`, id))
 			}
 		})
-		for i := range 100 {
-			if err := ann.Send(fmt.Sprintf(`42%d["initiateCall",{"recipientId":"bob","callerId":"ann","roomName":"r%d"}]`, i, i)); err != nil {
-				t.Fatal(err)
-			}
+		for i := range calls {
+			ann.EmitAck("initiateCall", fmt.Sprintf(`{"recipientId":"bob","callerId":"ann","roomName":"r%d"}`, i))
+			ann.Expect("callAccepted")
 		}
 		all.Wait()
 		synctest.Wait()
@@ -192,7 +197,7 @@ func TestAckBeforeAnswer(t *testing.T) {
 
 func TestReject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := start(t)
+		a := start(t, heymanito.WithRingLimits(100, 100))
 		ann, ann2, bob, bob2 := a.join("ann"), a.join("ann"), a.join("bob"), a.join("bob")
 		for reason, told := range map[string]string{
 			``: "declined", `,"reason":null`: "declined", `,"reason":"declined"`: "declined",
@@ -206,8 +211,14 @@ func TestReject(t *testing.T) {
 			for _, d := range []*person{ann, ann2} {
 				d.hears(fmt.Sprintf(`callRejected({"recipientId":"bob","callId":"<call>","reason":%q})`, told))
 			}
-			bob2.hears(cancelled("rejected_elsewhere"))
-			bob.hears()
+			// A phone that says busy for itself has missed a call; whoever declines
+			// has not.
+			var missed []string
+			if told == "busy" {
+				missed = []string{fmt.Sprintf(`missedCall({"callId":"<call>","callerId":"ann","ts":%d,"reason":"busy"})`, begin)}
+			}
+			bob2.hears(append([]string{cancelled("rejected_elsewhere")}, missed...)...)
+			bob.hears(missed...)
 			bob2.says(failed("conflict", "the call is answered already"), "acceptCall", `{"callerId":"ann","callId":"`+ack.CallID+`"}`)
 		}
 	})
@@ -218,8 +229,9 @@ func TestNotCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := start(t)
 		ann, bob, eve := a.join("ann"), a.join("bob"), a.join("eve")
+		a.join("cid")
 		call := ann.dial("bob", "r")
-		own := eve.dial("bob", "r2") // she has a call to bob of her own
+		own := eve.dial("cid", "r2") // she has a call of her own
 		for _, p := range []*person{ann, bob, eve} {
 			p.deaf()
 		}
@@ -296,7 +308,7 @@ func TestAcceptRace(t *testing.T) {
 // Accept and reject at once: one of the two.
 func TestAcceptRejectRace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := start(t)
+		a := start(t, heymanito.WithRingLimits(100, 100))
 		ann, bob, bob2 := a.join("ann"), a.join("bob"), a.join("bob")
 		for range 100 {
 			ack := ann.dial("bob", "r")
@@ -324,10 +336,12 @@ func TestAcceptRejectRace(t *testing.T) {
 func TestRingNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n notes
-		a := start(t, heymanito.WithHooks(heymanito.Hooks{
-			OnCall: func(_ context.Context, c heymanito.Call) { n.add("%s", c.State) },
+		a := start(t, heymanito.WithInbox(heymanito.NewMemoryInbox(heymanito.InboxBounds{})), heymanito.WithHooks(heymanito.Hooks{
+			OnCall: func(_ context.Context, c heymanito.Call) { n.add("%s %s", c.State, c.Reason) },
 		}))
 		ann, ann2 := a.join("ann"), a.join("ann")
+		ann.deaf()
+		ann2.deaf()
 		offline := `{"status":"error","code":"offline","message":"the callee has no device connected","retryable":true}`
 		ann.says(offline, "initiateCall", `{"recipientId":"bob","callerId":"ann","roomName":"r"}`)
 		ann.hears(`callRejected({"recipientId":"bob","reason":"offline"})`)
@@ -335,18 +349,30 @@ func TestRingNobody(t *testing.T) {
 		ann.Emit("initiateCall", `{"recipientId":"bob","callerId":"ann","roomName":"r"}`)
 		ann.hears(`callRejected({"recipientId":"bob","reason":"offline"})`)
 		ann2.hears()
-		// There is no call to be answered by one who comes later.
+		n.want(t, "ended offline", "ended offline")
+		// There is no call to be answered by one who comes later: he has missed
+		// two.
 		bob := a.join("bob")
+		synctest.Wait()
+		if missed := bob.Named("missedCall"); len(missed) != 2 || !strings.Contains(string(missed[1].Args[0]), `"callerId":"ann","ts":946684800000,"reason":"offline","seq":2}`) {
+			t.Errorf("bob is told of the missed calls %v", missed)
+		}
 		if code := bob.code("acceptCall", `{"callerId":"ann","roomName":"r"}`); code != "not_found" {
 			t.Errorf("a call that never rang was accepted with %s", code)
 		}
-		// In his grace he has no device either.
+		// In his grace he is rung, when he is back.
 		bob.Cut()
 		synctest.Wait()
 		ann.deaf()
-		ann.says(offline, "initiateCall", `{"recipientId":"bob","callerId":"ann","roomName":"r"}`)
-		ann.hears(`callRejected({"recipientId":"bob","reason":"offline"})`)
-		n.want(t)
+		ann.dial("bob", "r")
+		time.Sleep(3 * time.Second)
+		bob = a.join("bob")
+		synctest.Wait()
+		if rings := bob.Named("incomingCall"); len(rings) != 1 || !strings.HasSuffix(string(rings[0].Args[0]), `"expiresInMs":42000}`) {
+			t.Errorf("back, bob hears %v", rings)
+		}
+		ann.hears()
+		n.want(t, "ringing ")
 		// A call to oneself.
 		ann.says(failed("invalid", "a call to oneself"), "initiateCall", `{"recipientId":"ann","callerId":"ann","roomName":"r"}`)
 		ann.hears()
@@ -355,33 +381,42 @@ func TestRingNobody(t *testing.T) {
 	})
 }
 
+// A call rings for so long, then everybody is told, and nobody can answer it.
 func TestRingTimeout(t *testing.T) {
 	for _, c := range []struct {
 		ring time.Duration
 		opts []heymanito.Option
 	}{
 		{45 * time.Second, nil},
-		{10 * time.Second, []heymanito.Option{heymanito.WithRingTimeout(10 * time.Second)}},
+		{10 * time.Second, []heymanito.Option{heymanito.WithCallTimes(heymanito.CallTimes{Ring: 10 * time.Second})}},
 	} {
 		t.Run(c.ring.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := start(t, c.opts...)
-				ann, bob := a.join("ann"), a.join("bob")
-				ack := ann.dial("bob", "in time")
-				if !strings.Contains(string(ack.Raw), fmt.Sprintf(`"expiresAt":%d,"expiresInMs":%d}`, begin+c.ring.Milliseconds(), c.ring.Milliseconds())) {
-					t.Errorf("the call was acked %s", ack.Raw)
-				}
+				ann, ann2, bob, cid := a.join("ann"), a.join("ann"), a.join("bob"), a.join("cid")
 				late := ann.dial("bob", "too late")
+				if !strings.Contains(string(late.Raw), fmt.Sprintf(`"expiresAt":%d,"expiresInMs":%d}`, begin+c.ring.Milliseconds(), c.ring.Milliseconds())) {
+					t.Errorf("the call was acked %s", late.Raw)
+				}
+				dan := a.join("dan")
+				inTime := cid.EmitAck("initiateCall", `{"recipientId":"dan","callerId":"cid","roomName":"r"}`)
 				time.Sleep(c.ring)
-				if code := bob.code("acceptCall", `{"callerId":"ann","callId":"`+ack.CallID+`"}`); code != "ok" {
+				if code := dan.code("acceptCall", `{"callerId":"cid","callId":"`+inTime.CallID+`"}`); code != "ok" {
 					t.Errorf("accepted in the last moment: %s", code)
 				}
+				for _, p := range []*person{ann, ann2, bob} {
+					p.deaf()
+				}
 				time.Sleep(time.Millisecond)
-				ann.deaf()
-				bob.says(failed("conflict", "the call rings no more"), "acceptCall", `{"callerId":"ann","callId":"`+late.CallID+`"}`)
+				for _, p := range []*person{ann, ann2} {
+					p.hears(`callRejected({"recipientId":"bob","callId":"<call>","reason":"timeout"})`)
+				}
+				bob.hears(cancelled("timeout"), fmt.Sprintf(`missedCall({"callId":"<call>","callerId":"ann","ts":%d,"reason":"timeout"})`, begin))
+				bob.says(failed("conflict", "the call is answered already"), "acceptCall", `{"callerId":"ann","callId":"`+late.CallID+`"}`)
+				// It is remembered for a minute.
+				time.Sleep(time.Minute)
+				bob.says(failed("not_found", "there is no such call to this user"), "acceptCall", `{"callerId":"ann","callId":"`+late.CallID+`"}`)
 				ann.hears()
-				// What is answered goes on.
-				bob.says(`{"status":"ok","callId":"<call>","roomName":"in time","duplicate":true}`, "acceptCall", `{"callerId":"ann","callId":"`+ack.CallID+`"}`)
 			})
 		})
 	}
@@ -399,35 +434,31 @@ func TestWhichCall(t *testing.T) {
 			name[ack.CallID] = label
 			return ack.CallID
 		}
+		reject := func(members string) heymanito.Code {
+			return heymanito.Code(bob.code("rejectCall", `{"callerId":"ann","recipientId":"bob"`+members+`}`))
+		}
 		one := dial("1", "r1")
+		if reject("") != "ok" {
+			t.Error("call 1 is not rejected")
+		}
 		dial("2", "r2")
-		dial("3", "r1")
-		dial("4", "r3")
-		for _, c := range []struct{ members, want string }{
-			{`,"roomName":"r2"`, "2"},
-			{`,"roomName":"r1"`, "3"},
-			{`,"roomName":"r2","callId":"` + one + `"`, "1"},
-			{`,"roomName":"unheard-of"`, "4"},
+		for _, c := range []struct {
+			members string
+			want    heymanito.Code
+		}{
+			{`,"callId":"` + one + `"`, heymanito.CodeConflict},                 // that one is over
+			{`,"callId":"` + one + `","roomName":"r2"`, heymanito.CodeConflict}, // whatever room is named
+			{`,"roomName":"r1"`, heymanito.CodeConflict},                        // that was its room
+			{`,"callId":"unheard-of","roomName":"r2"`, heymanito.CodeNotFound},  //
+			{`,"roomName":"unheard-of"`, "ok"},                                  // the newest that rings
 		} {
-			ack := bob.EmitAck("acceptCall", `{"callerId":"ann"`+c.members+`}`)
-			if got := name[ack.CallID]; got != c.want {
-				t.Errorf("acceptCall{…%s} has accepted call %q, want %s", c.members, got, c.want)
+			if got := reject(c.members); got != c.want {
+				t.Errorf("rejectCall{…%s} was acked %s, want %s", c.members, got, c.want)
 			}
 		}
-		dial("5", "r5")
-		dial("6", "r1") // the room of one that is answered
-		if ack := bob.EmitAck("acceptCall", `{"callerId":"ann","roomName":"r1"}`); name[ack.CallID] != "6" {
-			t.Errorf("acceptCall has accepted call %q, want 6", name[ack.CallID])
-		}
-		dial("7", "r7")
-		if ack := bob.EmitAck("rejectCall", `{"callerId":"ann","recipientId":"bob","roomName":"r7"}`); name[ack.CallID] != "7" {
-			t.Errorf("rejectCall has rejected call %q, want 7", name[ack.CallID])
-		}
-		if code := bob.code("rejectCall", `{"callerId":"ann","recipientId":"bob","roomName":"r7"}`); code != "conflict" {
-			t.Errorf("a rejected room is rejected again: %s", code)
-		}
-		if ack := bob.EmitAck("rejectCall", `{"callerId":"ann","recipientId":"bob"}`); name[ack.CallID] != "6" {
-			t.Errorf("rejectCall has rejected call %q, want 6", name[ack.CallID])
+		dial("3", "r1") // the room of one that is over
+		if ack := bob.EmitAck("acceptCall", `{"callerId":"ann","roomName":"r1"}`); name[ack.CallID] != "3" {
+			t.Errorf("acceptCall has accepted call %q, want 3", name[ack.CallID])
 		}
 	})
 }
@@ -445,7 +476,7 @@ func TestBeforeCall(t *testing.T) {
 			},
 			OnCall: func(_ context.Context, c heymanito.Call) { n.add("%s", c.State) },
 		}))
-		a.panics = true
+		a.panics = true // refused, a dial does not count as a ring
 		ann, ann2, bob := a.join("ann"), a.join("ann"), a.join("bob")
 		ann.deaf()
 		ann2.deaf()
@@ -470,17 +501,30 @@ func TestBeforeCall(t *testing.T) {
 		verdict = errors.New("panic")
 		ann.says(internal, "initiateCall", dial)
 		ann.hears(rejected("failed"))
+		// Silently, it rings out, and nobody but the caller ever knows.
 		verdict = heymanito.ErrSilently
 		ack := ann.EmitAck("initiateCall", dial)
 		if ack.Status != "ok" || ack.CallID == "" {
 			t.Errorf("refused silently a dial was acked %s", ack.Raw)
 		}
+		a.called(ack.CallID, "<call>")
 		if code := bob.code("acceptCall", `{"callerId":"ann","callId":"`+ack.CallID+`"}`); code != "not_found" {
 			t.Errorf("a call that was refused silently is accepted with %s", code)
 		}
+		if calls := bob.ask("getCalls"); calls != `{"status":"ok","calls":[]}` {
+			t.Errorf("bob's calls are %s", calls)
+		}
+		if again := ann.EmitAck("initiateCall", dial); again.CallID != ack.CallID || !again.Duplicate {
+			t.Errorf("dialled again: %s", again.Raw)
+		}
 		ann.hears()
 		ann2.hears()
+		time.Sleep(45*time.Second + time.Millisecond)
+		for _, p := range []*person{ann, ann2} {
+			p.hears(`callRejected({"recipientId":"bob","callId":"<call>","reason":"timeout"})`)
+		}
 		bob.hears()
+		a.join("bob").deaf().hears()
 		n.want(t)
 	})
 }
@@ -518,59 +562,134 @@ func TestCallerInfoStays(t *testing.T) {
 		ann.EmitAck("initiateCall", `{"recipientId":"bob","callerId":"ann","roomName":"r","callerInfo":{"name":"Ann"}}`)
 		ann.EmitAck("sendMessage", `{"id":1,"senderChatPath":"ann","recipientChatPath":"bob","content":"`+strings.Repeat("something else ", 20)+`"}`)
 		bob.EmitAck("acceptCall", `{"callerId":"ann","roomName":"r"}`)
-		n.want(t, `ringing {"name":"Ann"}`, `accepted {"name":"Ann"}`)
+		bob.EmitAck("rejectCall", `{"callerId":"ann","recipientId":"bob"}`)
+		n.want(t, `ringing {"name":"Ann"}`, `connecting {"name":"Ann"}`, `ended {"name":"Ann"}`)
 	})
 }
 
-// Whoever dials without end forgets his own calls, nobody else's, and fills no
-// memory.
+// Whoever dials without end is told to wait, and keeps nobody from calling.
 func TestDialsWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := start(t)
-		ann, bob, mal := a.join("ann"), a.join("bob"), a.join("mal")
+		ann, bob, mal, eve := a.join("ann"), a.join("bob"), a.join("mal"), a.join("eve")
 		ann.dial("bob", "r")
-		eve := a.dial("eve") // reads, and keeps nothing
-		rung := make(chan struct{})
-		go func() {
-			defer close(rung)
-			for {
-				p, err := eve.Text()
-				if err != nil {
-					return
-				}
-				if strings.HasPrefix(p, `42["incomingCall"`) {
-					rung <- struct{}{}
-				}
-			}
-		}()
-		dial := func(info string) {
-			if ack := mal.EmitAck("initiateCall", `{"recipientId":"eve","callerId":"mal","callerInfo":"`+info+`"}`); ack.Status != "ok" {
-				t.Fatalf("acked %s", ack.Raw)
-			}
-			<-rung
-		}
-		if err := eve.Send("40"); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		before := heapNow()
-		info := strings.Repeat("x", 500_000)
+		mal.deaf()
+		codes := map[string]int{}
 		for range 100 {
-			dial(info)
+			code := mal.code("initiateCall", `{"recipientId":"eve","callerId":"mal"}`)
+			if codes[code]++; code == "ok" {
+				eve.code("rejectCall", `{"callerId":"mal","recipientId":"eve"}`)
+			}
 		}
-		if grown := heapNow() - before; grown > 20<<20 {
-			t.Errorf("100 dials of 500 KB by one caller have cost %d MB", grown>>20)
+		if codes["ok"] != 6 || codes["rate_limited"] != 94 {
+			t.Errorf("100 dials to one: %v", codes)
 		}
-		for range 3000 {
-			dial("")
+		if last := mal.news(); len(last) != 100 || last[99] != `callRejected({"recipientId":"eve","reason":"failed"})` {
+			t.Errorf("mal has heard %d endings", len(last))
 		}
-		if grown := heapNow() - before; grown > 3<<20 {
-			t.Errorf("3000 dials later it is %d KB", grown>>10)
+		for i := range 20 {
+			codes[mal.code("initiateCall", fmt.Sprintf(`{"recipientId":"nobody%d","callerId":"mal"}`, i))]++
 		}
-		if ack := bob.EmitAck("acceptCall", `{"callerId":"ann","roomName":"r"}`); ack.Status != "ok" {
-			t.Errorf("bob answers ann: %s", ack.Raw)
+		if codes["offline"] != 14 {
+			t.Errorf("20 dials to others: %v", codes)
 		}
-		eve.Close()
-		<-rung
+		time.Sleep(30 * time.Second)
+		ack := mal.EmitAck("initiateCall", `{"recipientId":"eve","callerId":"mal"}`)
+		if ack.Code != "rate_limited" || !strings.Contains(string(ack.Raw), `"retryAfterMs":30000`) {
+			t.Errorf("after half a minute: %s", ack.Raw)
+		}
+		if code := bob.code("acceptCall", `{"callerId":"ann","roomName":"r"}`); code != "ok" {
+			t.Errorf("bob answers ann: %s", code)
+		}
+		time.Sleep(30 * time.Second)
+		// What rings already is no new ring.
+		for i := range 20 {
+			if ack := mal.EmitAck("initiateCall", `{"recipientId":"eve","callerId":"mal"}`); ack.Status != "ok" || ack.Duplicate != (i > 0) {
+				t.Errorf("dial %d: %s", i, ack.Raw)
+			}
+		}
+	})
+}
+
+// The events about one call: their shape, and who may.
+func TestAboutACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t)
+		ann, bob, eve := a.join("ann"), a.join("bob"), a.join("eve")
+		events := []string{"ringCall", "callConnected", "getCallToken", "cancelCall", "endCall"}
+		call := ann.dial("bob", "r")
+		for _, p := range []*person{ann, bob, eve} {
+			p.deaf()
+		}
+		for _, event := range events {
+			for _, payload := range [][]string{nil, {`null`}, {`"x"`}, {`[]`}, {`{}`}, {`{"callId":null}`}, {`{"callId":""}`}, {`{"callId":5}`}, {`{"callId":` + quoted(257) + `}`}} {
+				if code := bob.code(event, payload...); code != "invalid" {
+					t.Errorf("%s(%.100s): %s", event, payload, code)
+				}
+			}
+			if event == "getCallToken" {
+				continue // without rooms there are none
+			}
+			if code := bob.code(event, `{"callId":"unheard-of"}`); code != "not_found" {
+				t.Errorf("%s of no call: %s", event, code)
+			}
+			if code := eve.about(event, call); code != "not_found" {
+				t.Errorf("%s of others' call: %s", event, code)
+			}
+		}
+		if code := bob.about("getCallToken", call); code != "not_found" {
+			t.Errorf("getCallToken without rooms: %s", code)
+		}
+		if code := bob.about("cancelCall", call); code != "conflict" {
+			t.Errorf("cancelled by the callee: %s", code)
+		}
+		if code := ann.code("acceptCall", fmt.Sprintf(`{"callerId":"ann","callId":%q}`, call.CallID)); code != "conflict" {
+			t.Errorf("accepted by the caller: %s", code)
+		}
+		if code := ann.about("callConnected", call); code != "conflict" {
+			t.Errorf("connected while it rings: %s", code)
+		}
+		for _, p := range []*person{ann, bob, eve} {
+			p.hears()
+		}
+		bob.answers(call, "ann")
+		for range 2 {
+			for _, p := range []*person{ann, bob} {
+				if code := p.about("callConnected", call); code != "ok" {
+					t.Errorf("%s is connected: %s", p.User, code)
+				}
+			}
+		}
+		if code := ann.about("cancelCall", call); code != "conflict" {
+			t.Errorf("cancelled, answered: %s", code)
+		}
+		bob.about("endCall", call)
+		for _, event := range []string{"ringCall", "callConnected", "cancelCall", "endCall"} {
+			if code := ann.about(event, call); code != "conflict" {
+				t.Errorf("%s of a call that is over: %s", event, code)
+			}
+		}
+	})
+}
+
+// Whoever is blocked in the middle of a call can hang up.
+func TestBlockedHangUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		blocked := false
+		a := start(t, heymanito.WithHooks(heymanito.Hooks{Authorize: func(context.Context, heymanito.Action) error {
+			if blocked {
+				return heymanito.ErrSilently
+			}
+			return nil
+		}}))
+		ann, bob := a.join("ann"), a.join("bob")
+		call := ann.dial("bob", "r")
+		bob.answers(call, "ann")
+		bob.about("callConnected", call)
+		blocked = true // bob blocks ann in the middle of the call
+		t.Log("endCall:", ann.about("endCall", call), "rejectCall:", bob.code("rejectCall", `{"callerId":"ann","recipientId":"bob"}`))
+		if ack := bob.EmitAck("getCalls"); len(ack.Raw) > len(`{"status":"ok","calls":[]}`) {
+			t.Errorf("hung up by both with ok, and it goes on: %.80s", ack.Raw)
+		}
 	})
 }

@@ -267,6 +267,8 @@ func TestHooksPanic(t *testing.T) {
 			OnUndelivered: func(context.Context, heymanito.Message) { boom("OnUndelivered") },
 			OnRead:        func(context.Context, heymanito.Read) { boom("OnRead") },
 			OnCall:        func(context.Context, heymanito.Call) { boom("OnCall") },
+			OnRing:        func(context.Context, heymanito.Call, []heymanito.Device) { boom("OnRing") },
+			OnRingEnd:     func(context.Context, heymanito.Call) { boom("OnRingEnd") },
 		}))
 		a.panics = true
 		ann, bob := a.join("ann"), a.join("bob")
@@ -282,7 +284,7 @@ func TestHooksPanic(t *testing.T) {
 		ann.says(internal, "sendMessage", mail("m", "ann", "nobody"))
 		bob.Goodbye()
 		time.Sleep(time.Minute)
-		for _, hook := range []string{"OnConnect", "OnDisconnect", "AfterMessage", "OnUndelivered", "OnRead", "OnCall"} {
+		for _, hook := range []string{"OnConnect", "OnDisconnect", "AfterMessage", "OnUndelivered", "OnRead", "OnCall", "OnRing", "OnRingEnd"} {
 			if a.log.count("a bug in "+hook) == 0 {
 				t.Errorf("the panic in %s is not in the log", hook)
 			}
@@ -435,6 +437,8 @@ func TestHooksCallTheServer(t *testing.T) {
 				OnRead:        func(context.Context, heymanito.Read) { meddle("OnRead") },
 				BeforeCall:    func(context.Context, heymanito.Call) error { meddle("BeforeCall"); return nil },
 				OnCall:        func(context.Context, heymanito.Call) { meddle("OnCall") },
+				OnRing:        func(context.Context, heymanito.Call, []heymanito.Device) { meddle("OnRing") },
+				OnRingEnd:     func(context.Context, heymanito.Call) { meddle("OnRingEnd") },
 				Contacts: func(ctx context.Context, user string) ([]string, error) {
 					meddle("Contacts")
 					return b.hook(ctx, user)
@@ -452,7 +456,7 @@ func TestHooksCallTheServer(t *testing.T) {
 		ran := n.read()
 		for _, hook := range []string{
 			"auth", "Contacts", "OnConnect", "On", "Authorize", "BeforeMessage", "AfterMessage", "OnUndelivered",
-			"OnRead", "BeforeCall", "OnCall", "OnDisconnect",
+			"OnRead", "BeforeCall", "OnCall", "OnRing", "OnRingEnd", "OnDisconnect",
 		} {
 			if !slices.Contains(ran, hook) {
 				t.Errorf("%s did not run, or not to its end", hook)
@@ -505,7 +509,7 @@ func TestHooksDisconnectThemselves(t *testing.T) {
 
 // A slow hook delays the next event of its own connection and nobody else's.
 func TestSlowHooks(t *testing.T) {
-	for _, hook := range []string{"Authorize", "BeforeMessage", "AfterMessage", "OnUndelivered", "OnRead", "OnConnect", "OnDisconnect", "BeforeCall", "OnCall"} {
+	for _, hook := range []string{"Authorize", "BeforeMessage", "AfterMessage", "OnUndelivered", "OnRead", "OnConnect", "OnDisconnect", "BeforeCall", "OnCall", "OnRing", "OnRingEnd"} {
 		t.Run(hook, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				slow := func(in, user string) {
@@ -525,12 +529,12 @@ func TestSlowHooks(t *testing.T) {
 					OnRead:        func(_ context.Context, r heymanito.Read) { slow("OnRead", r.Reader) },
 					BeforeCall:    func(_ context.Context, c heymanito.Call) error { slow("BeforeCall", c.Caller); return nil },
 					OnCall: func(_ context.Context, c heymanito.Call) {
-						if c.State == heymanito.CallRinging { // the other steps are the callee's
-							slow("OnCall", c.Caller)
-						}
+						slow("OnCall", c.Caller)
 					},
+					OnRing:    func(_ context.Context, c heymanito.Call, _ []heymanito.Device) { slow("OnRing", c.Caller) },
+					OnRingEnd: func(_ context.Context, c heymanito.Call) { slow("OnRingEnd", c.Caller) },
 				}))
-				ann, bob, cid := a.join("ann"), a.join("bob"), a.join("cid")
+				ann, bob, cid, eve := a.join("ann"), a.join("bob"), a.join("cid"), a.join("eve")
 				if hook == "OnDisconnect" {
 					bob.Goodbye()
 					bob = a.join("bob")
@@ -558,12 +562,12 @@ func TestSlowHooks(t *testing.T) {
 						t.Errorf("%s: %s(%s) is acked %s", of.User, event, payload, ack.Raw)
 					}
 				}
-				calls(ann, "initiateCall", `{"recipientId":"cid","callerId":"ann","roomName":"r1"}`)
-				calls(cid, "acceptCall", `{"callerId":"ann","roomName":"r1"}`)
-				calls(cid, "rejectCall", `{"callerId":"ann","recipientId":"cid","roomName":"r1"}`)
-				calls(cid, "initiateCall", `{"recipientId":"ann","callerId":"cid","roomName":"r2"}`)
-				calls(ann, "rejectCall", `{"callerId":"cid","recipientId":"ann","roomName":"r2"}`)
-				if hook == "OnCall" { // his own call can be answered, too
+				calls(eve, "initiateCall", `{"recipientId":"cid","callerId":"eve","roomName":"r1"}`)
+				calls(cid, "acceptCall", `{"callerId":"eve","roomName":"r1"}`)
+				calls(cid, "rejectCall", `{"callerId":"eve","recipientId":"cid","roomName":"r1"}`)
+				calls(ann, "initiateCall", `{"recipientId":"cid","callerId":"ann","roomName":"r2"}`)
+				calls(cid, "rejectCall", `{"callerId":"ann","recipientId":"cid","roomName":"r2"}`)
+				if hook == "OnCall" || hook == "OnRing" || hook == "OnRingEnd" { // his own call can be answered, too
 					calls(ann, "acceptCall", `{"callerId":"bob"}`)
 				}
 				a.join("dan").Goodbye()

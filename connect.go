@@ -141,6 +141,7 @@ func (s *Server) welcome(ctx context.Context, d *device) *Error {
 		defer s.roster.entered(d.ChatPath)
 	}
 	d.conn.Value = d
+	s.calls.begin()
 	if d.feed != nil { // before anybody is told that he is here
 		if _, err := s.inbox.Since(ctx, d.ChatPath, 0, 0); err != nil {
 			return &Error{Code: CodeUnavailable, Err: err}
@@ -163,6 +164,8 @@ func (s *Server) welcome(ctx context.Context, d *device) *Error {
 	}
 	if d.feed != nil {
 		d.feed.start(head.Head)
+	} else {
+		s.calls.work(func() { s.calls.arrive(d) })
 	}
 	if s.cfg.hooks.OnConnect != nil {
 		s.hook("OnConnect", func() { s.cfg.hooks.OnConnect(d.conn.Context(), d.Device) })
@@ -172,9 +175,7 @@ func (s *Server) welcome(ctx context.Context, d *device) *Error {
 
 // Read implements socketio.Host.
 func (h *host) Read(c *socketio.Conn, mark uint64) {
-	if d := c.Value.(*device); d.feed != nil {
-		d.feed.wasRead(mark)
-	}
+	c.Value.(*device).wasRead(mark)
 }
 
 // Acked implements socketio.Host.
@@ -190,6 +191,10 @@ func (h *host) Closed(c *socketio.Conn, reason string, goodbye bool) {
 	d := c.Value.(*device)
 	s.roster.unsubscribe(d)
 	s.registry.leave(d, goodbye)
+	if len(s.registry.devices(d.ChatPath)) == 0 {
+		gone := goodbye && !s.registry.present(d.ChatPath) // and nobody of his may be back in a moment
+		s.calls.work(func() { s.calls.left(d.ChatPath, gone) })
+	}
 	if d.feed != nil {
 		d.feed.end()
 	}

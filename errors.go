@@ -72,8 +72,8 @@ func (e *Error) Retryable() bool {
 	return false
 }
 
-// ErrSilently returned by [Hooks].Authorize or BeforeMessage acks an event as if
-// it had been delivered and delivers it to nobody. It is how a host lets
+// ErrSilently returned by [Hooks].Authorize, BeforeMessage or BeforeCall acks an
+// event as if it had been delivered and delivers it to nobody. It is how a host lets
 // one user block another without telling the blocked one.
 var ErrSilently = errors.New("heymanito: silently refused")
 

@@ -24,6 +24,12 @@ func builtin() map[string]func(*Server) handler {
 		"initiateCall":    func(s *Server) handler { return s.initiateCall },
 		"acceptCall":      func(s *Server) handler { return s.acceptCall },
 		"rejectCall":      func(s *Server) handler { return s.rejectCall },
+		"ringCall":        (*Server).ringCall,
+		"callConnected":   (*Server).callConnected,
+		"cancelCall":      (*Server).cancelCall,
+		"endCall":         (*Server).endCall,
+		"getCallToken":    func(s *Server) handler { return s.getCallToken },
+		"getCalls":        func(s *Server) handler { return s.getCalls },
 	}
 }
 

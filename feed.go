@@ -173,7 +173,7 @@ func (f *feed) send(l *letter) {
 // flush hands what was sent to the connection, which asks the client to show
 // that it has read it. With mu.
 func (f *feed) flush() {
-	if f.state != feedClosed && len(f.out) > 0 && !f.d.conn.SendMarked(f.pos, f.out...) {
+	if f.state != feedClosed && len(f.out) > 0 && !f.d.sendMarked(f.pos, nil, f.out) {
 		f.close()
 	}
 	clear(f.out)
@@ -292,6 +292,7 @@ func (f *feed) arrived() {
 	if !f.ready {
 		f.ready = true
 		f.d.conn.Send(inboxReady(f.head.Epoch, f.pos, f.complete)...)
+		f.srv.calls.work(func() { f.srv.calls.arrive(f.d) })
 	}
 }
 

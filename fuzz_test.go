@@ -2,6 +2,7 @@ package heymanito_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -104,6 +105,8 @@ func FuzzEvent(f *testing.F) {
 		`24["markAsDelivered",{"senderChatPath":"victim","recipientChatPath":"mallory"}]`,
 		`25["initiateCall",{"recipientId":"victim","callerId":"mallory","callerInfo":{"name":"M"},"roomName":"r"}]`,
 		`26["acceptCall",{"callerId":"victim","roomName":"r"}]`, `27["rejectCall",{"callerId":"victim","recipientId":"mallory"}]`,
+		`28["ringCall",{"callId":"x"}]`, `28["cancelCall",{"callId":"x"}]`, `28["endCall",{"callId":1}]`, `28["callConnected",{}]`,
+		`28["getCallToken",{"callId":"x"}]`, `28["getCalls"]`, `28["getCalls",null]`, `28["getCalls",{}]`,
 		`28["connect"]`, `29[1]`, `2[]`, `1`, `0`, `0/x,{}`, `3[1]`, `30["x"]`, `4{}`, `6`, ``, `2["receiveMessage",` + mail + `]`,
 	} {
 		f.Add([]byte(p), []byte(nil))
@@ -114,14 +117,15 @@ func FuzzEvent(f *testing.F) {
 		f.Add([]byte(`51-2["sendMessage",`+message("mallory", "victim", 2, `{"a":{"_placeholder":true,"num":`+nums+`}}`)+`]`), []byte("one"))
 	}
 	inbox := heymanito.NewMemoryInbox(heymanito.InboxBounds{})
-	base, log := fuzzServer(f, heymanito.WithInbox(inbox))
+	calls := heymanito.NewMemoryCalls()
+	base, log := fuzzServer(f, heymanito.WithInbox(inbox), heymanito.WithCalls(calls), heymanito.WithRingLimits(1<<20, 1<<20))
 	ours := []string{
 		"inboxReady", "contact_online", "contact_offline", "receiveMessage", "messagesRead", "messagesDelivered",
-		"incomingCall", "callAccepted", "callRejected",
+		"incomingCall", "callRinging", "callAccepted", "callRejected", "callCancelled", "callEnded", "missedCall",
 	}
 	f.Fuzz(func(t *testing.T, packet, attachment []byte) {
 		for _, user := range []string{"victim", "mallory"} { // every input begins as the first
-			if err := inbox.Forget(t.Context(), user); err != nil {
+			if err := cmp.Or(inbox.Forget(t.Context(), user), calls.Forget(t.Context(), user)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -19,6 +19,12 @@
 // it, and which has yet to get it, from its position.go on), and from there to
 // report.go (its sender is told that it has arrived) and vigil.go (the host is
 // told who has it).
+//
+// A call goes from calls.go (or dial.go, where it begins) through switchboard.go
+// and callturn.go (who may change it, one after the other: call.go says what the
+// changes are, callstore.go keeps it, in memorycalls.go by default; callclock.go,
+// when its time has come) to ring.go (which devices ring, and stop; mark.go, when
+// it matters that they know) and calltoken.go (the room in which it talks).
 package heymanito
 
 import (
@@ -54,7 +60,7 @@ type Server struct {
 	flights  flights
 	doubts   doubts
 	vigils   *vigils
-	calls    *callBook
+	calls    *switchboard
 
 	ctx    context.Context // of hooks and stores; ends when Shutdown is done
 	cancel context.CancelFunc
@@ -79,7 +85,10 @@ func New(opts ...Option) *Server {
 	s.roster = newRoster(s)
 	s.inbox = guard{s, cfg.inbox}
 	s.vigils = newVigils(s)
-	s.calls = newCallBook(cfg.ringTimeout)
+	s.calls = newSwitchboard(s)
+	if cfg.rooms != nil {
+		cfg.rooms.Watch(s.calls.roomEvent)
+	}
 	s.engine = engineio.NewServer(engineio.Config{
 		PingInterval:      cfg.pingInterval,
 		PingTimeout:       cfg.pingTimeout,
@@ -150,6 +159,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	defer context.AfterFunc(ctx, s.cancel)() // a hook that hangs is told
 	err := s.engine.Shutdown(ctx, s.cfg.drain)
 	if !s.vigils.finish() && err == nil {
+		err = ctx.Err()
+	}
+	if !s.calls.stop() && err == nil {
 		err = ctx.Err()
 	}
 	s.mu.Lock()

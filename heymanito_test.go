@@ -42,8 +42,9 @@ type app struct {
 	log  *logBook
 	http *http.Client
 
-	mu    sync.Mutex // guards names
-	names map[string]string
+	mu     sync.Mutex // guards names
+	names  map[string]string
+	joined map[string]int // how many devices each user had
 
 	panics bool // a panic in the log is what the test is about
 }
@@ -64,7 +65,7 @@ func start(t *testing.T, opts ...heymanito.Option) *app {
 // startBehind is start with a middleware.
 func startBehind(t *testing.T, middleware func(http.Handler) http.Handler, opts ...heymanito.Option) *app {
 	t.Helper()
-	a := &app{t: t, net: wiretest.NewNet(), log: &logBook{}, names: map[string]string{}}
+	a := &app{t: t, net: wiretest.NewNet(), log: &logBook{}, names: map[string]string{}, joined: map[string]int{}}
 	a.Server = heymanito.New(append([]heymanito.Option{heymanito.WithLogger(a.log.logger()), heymanito.WithoutInbox()}, opts...)...)
 	dial := func(context.Context, string, string) (net.Conn, error) { return a.net.Dial() }
 	transport := &http.Transport{DialContext: dial}
@@ -187,8 +188,8 @@ func (a *app) join(user string, opts ...wiretest.Option) *person {
 	c := wiretest.Connect(a.t, host, user, append([]wiretest.Option{wiretest.On(a.net)}, opts...)...)
 	a.mu.Lock()
 	id := "<" + user + ">"
-	for n := 2; slices.Contains(mapValues(a.names), id); n++ {
-		id = fmt.Sprintf("<%s %d>", user, n)
+	if a.joined[user]++; a.joined[user] > 1 {
+		id = fmt.Sprintf("<%s %d>", user, a.joined[user])
 	}
 	a.names[c.SID] = id
 	a.mu.Unlock()
@@ -197,14 +198,6 @@ func (a *app) join(user string, opts ...wiretest.Option) *person {
 		a.t.Errorf("the first that %s heard is %v", user, first)
 	}
 	return &person{Client: c, app: a, read: 1}
-}
-
-func mapValues(m map[string]string) []string {
-	var l []string
-	for _, v := range m {
-		l = append(l, v)
-	}
-	return l
 }
 
 // refused tries to connect and returns the CONNECT_ERROR's payload.
@@ -667,7 +660,11 @@ func TestWrongOptions(t *testing.T) {
 		{"WithWriteTimeout", func() []heymanito.Option { return list(heymanito.WithWriteTimeout(time.Microsecond)) }},
 		{"WithOfflineGrace", func() []heymanito.Option { return list(heymanito.WithOfflineGrace(-1)) }},
 		{"WithDrain", func() []heymanito.Option { return list(heymanito.WithDrain(-time.Second)) }},
-		{"WithRingTimeout", func() []heymanito.Option { return list(heymanito.WithRingTimeout(0)) }},
+		{"WithCalls", func() []heymanito.Option { return list(heymanito.WithCalls(nil)) }},
+		{"WithRooms", func() []heymanito.Option { return list(heymanito.WithRooms(nil)) }},
+		{"WithRingLimits", func() []heymanito.Option { return list(heymanito.WithRingLimits(0, 1)) }},
+		{"WithRingLimits", func() []heymanito.Option { return list(heymanito.WithRingLimits(1, 0)) }},
+		{"WithCallTimes", func() []heymanito.Option { return list(heymanito.WithCallTimes(heymanito.CallTimes{Ring: -1})) }},
 		{"WithMaxPayload", func() []heymanito.Option { return list(heymanito.WithMaxPayload(0)) }},
 		{"WithMaxQueue", func() []heymanito.Option { return list(heymanito.WithMaxQueue(-1)) }},
 		{"WithMaxDevices", func() []heymanito.Option { return list(heymanito.WithMaxDevices(0)) }},

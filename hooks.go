@@ -12,9 +12,11 @@ import (
 // never under a lock: a slow one delays the next event of that connection and
 // nobody else's. AfterMessage and OnUndelivered are called later, when it is
 // known who has the message: a slow one delays those of the next messages to
-// the same user. ctx ends when the connection does or the server shuts down (for
-// OnDisconnect, AfterMessage and OnUndelivered: only then). A hook that panics
-// is recovered and logged with the event; the client is answered "internal".
+// the same user. OnCall, OnRing and OnRingEnd are called later too, one after
+// the other for each call: a slow one delays those of the same call. ctx ends
+// when the connection does or the server shuts down (for OnDisconnect, and
+// those that are called later: only then). A hook that panics is recovered and
+// logged with the event; the client is answered "internal".
 type Hooks struct {
 	// OnConnect is called when a device has been bound to its user, before
 	// the first event of that device is handled.
@@ -24,9 +26,10 @@ type Hooks struct {
 	// "transport close", "ping timeout", …).
 	OnDisconnect func(ctx context.Context, d Device, reason string)
 
-	// Authorize is asked before every event from one user to another. nil
-	// allows it, an *Error is the ack, ErrSilently acks without delivering;
-	// any other error is answered as CodeForbidden.
+	// Authorize is asked before every event from one user to another, but for
+	// those that end a call (cancelCall, rejectCall, endCall): nobody is kept in
+	// one. nil allows it, an *Error is the ack, ErrSilently acks without
+	// delivering; any other error is answered as CodeForbidden.
 	Authorize func(ctx context.Context, a Action) error
 	// BeforeMessage is called when a message has passed every check, before
 	// it is delivered; the place to store it. Errors as for Authorize, but an
@@ -51,8 +54,18 @@ type Hooks struct {
 
 	// BeforeCall is called before a call rings. Errors as for Authorize.
 	BeforeCall func(ctx context.Context, c Call) error
-	// OnCall is called after every step of a call: c.State says which.
+	// OnCall is called once for every step of a call, in their order: c.State
+	// says which, and c.Reason why it has ended. A call that could not ring, as
+	// the callee was busy or offline, has one step, its end.
 	OnCall func(ctx context.Context, c Call)
+	// OnRing is called when a call begins to ring, with the devices that it
+	// rings at: the host pushes it to the phones that are not among them. With
+	// this hook a callee without a device is not "offline": the call rings,
+	// and a device that connects in time rings as well.
+	OnRing func(ctx context.Context, c Call, reached []Device)
+	// OnRingEnd is called once for every OnRing: answered, or over. The host
+	// takes back what it has pushed.
+	OnRingEnd func(ctx context.Context, c Call)
 
 	// Contacts returns the chatPaths a user has as contacts. With it presence
 	// is scoped: a user is seen by those in his contacts who have him in
@@ -105,27 +118,4 @@ type Read struct {
 	Sender string          // whose messages
 	UpToID json.RawMessage // the last message read; nil: all so far
 	Time   time.Time
-}
-
-// CallState is where a call stands.
-type CallState string
-
-// The steps of a call that [Hooks].OnCall sees.
-const (
-	CallRinging  CallState = "ringing"
-	CallAccepted CallState = "accepted"
-	CallRejected CallState = "rejected"
-)
-
-// Call is one call.
-type Call struct {
-	ID         string
-	Room       string
-	Caller     string
-	Callee     string
-	CallerInfo json.RawMessage // any JSON; nil when absent
-	Media      string          // "audio", "video" or what the client said; may be empty
-	State      CallState
-	Time       time.Time // of this step
-	Expires    time.Time // when it stops ringing
 }

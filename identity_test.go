@@ -532,6 +532,7 @@ func TestNamedLikeASocketID(t *testing.T) {
 			t.Errorf("Disconnect has found %d devices", n)
 		}
 		eve.hears(`sessionEnded({"code":"x"})`, "disconnect()")
+		ann.code("rejectCall", `{"callerId":"bob","recipientId":"ann"}`)
 		time.Sleep(time.Minute)
 		ann.hears(offline("<ann>"))
 		if ann.code("wiretest-sync") != "invalid" {

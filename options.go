@@ -24,6 +24,8 @@ type config struct {
 	presence PresenceStore
 	inbox    Inbox
 	keep     bool // what users miss; false: WithoutInbox
+	calls    CallStore
+	rooms    Rooms // nil: calls have rooms in name only
 	handlers map[string]EventFunc
 	relays   map[string]bool // name → volatile
 
@@ -37,7 +39,9 @@ type config struct {
 	writeTimeout              time.Duration
 	grace                     time.Duration
 	drain                     time.Duration
-	ringTimeout               time.Duration
+
+	callTimes                    CallTimes
+	ringsPerPair, ringsPerCaller int
 
 	maxPayload int
 	maxQueue   int
@@ -64,7 +68,8 @@ func newConfig(opts []Option) *config {
 		writeTimeout:     30 * time.Second,
 		grace:            5 * time.Second,
 		drain:            5 * time.Second,
-		ringTimeout:      45 * time.Second,
+		ringsPerPair:     6,
+		ringsPerCaller:   20,
 		maxPayload:       1_000_000,
 		maxQueue:         4 << 20,
 		maxDevices:       50,
@@ -83,6 +88,10 @@ func newConfig(opts []Option) *config {
 	if c.inbox == nil {
 		c.inbox = NewMemoryInbox(InboxBounds{})
 	}
+	if c.calls == nil {
+		c.calls = NewMemoryCalls()
+	}
+	c.callTimes = c.callTimes.withDefaults()
 	if c.clientTimeout == 0 {
 		c.clientTimeout = 2 * c.pingTimeout
 	}
@@ -351,11 +360,52 @@ func WithDrain(d time.Duration) Option {
 	}
 }
 
-// WithRingTimeout sets how long a call may be answered (default 45 s).
-func WithRingTimeout(d time.Duration) Option {
+// WithCalls sets the store that keeps the calls there are; the default is
+// [NewMemoryCalls]: then they end, without a word, with the process. The store's
+// life is the host's: the Server does not close it.
+//
+// Several Servers may have one store: who changes a call is decided there, and
+// what is due one of them ends. But each rings, and tells, the devices that are
+// connected to itself.
+func WithCalls(store CallStore) Option {
 	return func(c *config) {
-		needPositive("WithRingTimeout", d)
-		c.ringTimeout = d
+		if store == nil {
+			badOption("WithCalls", "the store is nil: leave the option out for the memory store")
+		}
+		c.calls = store
+	}
+}
+
+// WithRooms sets what opens the rooms in which calls talk; package livekit has
+// one. Without it a call's room is a name that the clients agree on, and the
+// server learns from them alone that a call has begun and is over.
+func WithRooms(rooms Rooms) Option {
+	return func(c *config) {
+		if rooms == nil {
+			badOption("WithRooms", "it is nil: leave the option out for calls without a media server")
+		}
+		c.rooms = rooms
+	}
+}
+
+// WithCallTimes sets how long calls ring, and are waited for; what is zero in t
+// has its default.
+func WithCallTimes(t CallTimes) Option {
+	return func(c *config) {
+		t := t.withDefaults()
+		needPositive("WithCallTimes", t.Ring, t.CallerReturn, t.Connect, t.PeerReturn, t.Memory, t.Longest)
+		c.callTimes = t
+	}
+}
+
+// WithRingLimits sets how often a minute one user may call another (default 6),
+// and anybody (default 20). More is answered "rate_limited". To dial again what
+// rings already does not count. The limits are this server's own: a cluster
+// allows as much on each.
+func WithRingLimits(perPair, perCaller int) Option {
+	return func(c *config) {
+		needCount("WithRingLimits", perPair, perCaller)
+		c.ringsPerPair, c.ringsPerCaller = perPair, perCaller
 	}
 }
 

@@ -1,6 +1,7 @@
 package heymanito_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -649,15 +650,16 @@ func TestStrangerLearnsNothing(t *testing.T) {
 			m := fmt.Sprintf("m%d", talks)
 			both := fmt.Sprintf(`{"senderChatPath":%q,"recipientChatPath":"bob"}`, me)
 			back := fmt.Sprintf(`{"senderChatPath":"bob","recipientChatPath":%q}`, me)
-			lines := []string{
-				strings.ReplaceAll(p.ask("sendMessage", mail(m, me, "bob")), m, "m"),
-				random(p.ask("initiateCall", fmt.Sprintf(`{"recipientId":"bob","callerId":%q,"roomName":""}`, me))),
+			lines := []string{strings.ReplaceAll(p.ask("sendMessage", mail(m, me, "bob")), m, "m")}
+			call := p.EmitAck("initiateCall", fmt.Sprintf(`{"recipientId":"bob","callerId":%q}`, me))
+			lines = append(lines, random(string(call.Raw)),
 				random(p.ask("initiateCall", fmt.Sprintf(`{"recipientId":"bob","callerId":%q}`, me))),
 				p.ask("nudge", both), p.ask("typing", both),
 				p.ask("markAsRead", back), p.ask("markAsDelivered", back),
 				p.ask("acceptCall", `{"callerId":"bob"}`),
 				p.ask("rejectCall", fmt.Sprintf(`{"callerId":"bob","recipientId":%q}`, me)),
-			}
+				random(p.ask("cancelCall", fmt.Sprintf(`{"callId":"%s"}`, cmp.Or(call.CallID, "none")))),
+			)
 			return strings.Join(append(lines, p.news()...), "\n\t")
 		}
 		absent := talk(cid)
@@ -667,13 +669,13 @@ func TestStrangerLearnsNothing(t *testing.T) {
 		if got := talk(ann); got == absent || !strings.Contains(got, `"code":"offline"`) || !strings.Contains(got, "callRejected") {
 			t.Errorf("a contact was told no more than a stranger:\n\t%s", got)
 		}
-		bob := a.join("bob")
+		bob := a.join("bob").deaf()
 		ann.hears(online("bob"))
 		present := talk(cid)
 		if present != absent {
 			t.Errorf("a stranger can tell who is there from who is not:\n\t%s\nagainst\n\t%s", present, absent)
 		}
-		if heard := bob.news(); len(heard) != 6 || !strings.HasPrefix(heard[0], "receiveMessage") || !strings.HasPrefix(heard[1], "incomingCall") {
+		if heard := bob.news(); len(heard) != 8 || !strings.HasPrefix(heard[0], "receiveMessage") || !strings.HasPrefix(heard[1], "incomingCall") {
 			t.Errorf("from the stranger bob has heard %q", heard)
 		}
 		if ack := ann.EmitAck("sendMessage", mail("m", "ann", "bob")); ack.Delivery != "sent" {

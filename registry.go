@@ -20,6 +20,8 @@ type device struct {
 	since    *position // asked for everything behind it; nil: a stock client
 	feed     *feed     // of its user's inbox; nil without one
 	place    int       // in roster.devices; the roster's
+	bell     bell      // what it was told of calls
+	marks    marks     // what it was sent, and has not shown that it has read
 }
 
 // registry knows the devices of every user on this server, and tells the

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +18,7 @@ type settings struct {
 	addr     string
 	insecure bool
 	client   string // a directory; "": there is none
+	livekit  livekitSettings
 	drain    time.Duration
 	data     string                // where the inbox is; "": in memory
 	noInbox  bool                  // nothing is kept
@@ -49,7 +49,19 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	writeTimeout := f.Duration("write-timeout", 30*time.Second, "how long a write may make no progress")
 	grace := f.Duration("offline-grace", 5*time.Second, "how long a user whose connection broke counts as online")
 	f.DurationVar(&s.drain, "drain", 5*time.Second, "over how much time a shutdown spreads its closes")
+
+	f.BoolVar(&s.livekit.off, "no-livekit", false, "calls are signalling alone. Without this flag LiveKit is the one\n"+
+		"that LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET say, or is started beside this program")
+	f.StringVar(&s.livekit.server, "livekit-server", "", "the LiveKit server's `program` (default: where make setup puts it)")
+	f.StringVar(&s.livekit.client, "livekit-client", "", "`directory` of livekit-client's ESM bundle (default: where make setup puts it)")
 	ringTimeout := f.Duration("ring-timeout", 45*time.Second, "how long a call rings")
+	callerReturn := f.Duration("caller-return", 10*time.Second, "how long a call rings on for a caller whose connection broke")
+	connectTimeout := f.Duration("connect-timeout", 2*time.Minute, "how long a call that was answered may show no sign of life")
+	peerReturn := f.Duration("peer-return", 15*time.Second, "how long a call goes on without one of the two")
+	callMemory := f.Duration("call-memory", time.Minute, "how long a call that has ended is known")
+	longestCall := f.Duration("longest-call", 24*time.Hour, "when a call ends that nothing else has ended")
+	ringsPerPair := f.Int("rings-per-pair", 6, "how often a minute one user may call another")
+	ringsPerCaller := f.Int("rings-per-caller", 20, "how often a minute one user may call anybody")
 
 	f.StringVar(&s.data, "data", "", "`directory` in which messages for who is away survive a restart (default: in memory)")
 	f.BoolVar(&s.noInbox, "no-inbox", false, "keep nothing for who is away")
@@ -78,6 +90,9 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	if err := s.checkInbox(given); err != nil {
 		return nil, err
 	}
+	if err := s.livekit.find(); err != nil {
+		return nil, err
+	}
 
 	option := func(o heymanito.Option, names ...string) {
 		for _, name := range names {
@@ -94,7 +109,11 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	option(heymanito.WithWriteTimeout(*writeTimeout), "write-timeout")
 	option(heymanito.WithOfflineGrace(*grace), "offline-grace")
 	option(heymanito.WithDrain(s.drain), "drain")
-	option(heymanito.WithRingTimeout(*ringTimeout), "ring-timeout")
+	option(heymanito.WithCallTimes(heymanito.CallTimes{
+		Ring: *ringTimeout, CallerReturn: *callerReturn, Connect: *connectTimeout,
+		PeerReturn: *peerReturn, Memory: *callMemory, Longest: *longestCall,
+	}), "ring-timeout", "caller-return", "connect-timeout", "peer-return", "call-memory", "longest-call")
+	option(heymanito.WithRingLimits(*ringsPerPair, *ringsPerCaller), "rings-per-pair", "rings-per-caller")
 	option(heymanito.WithMaxPayload(*maxPayload), "max-payload")
 	option(heymanito.WithMaxQueue(*maxQueue), "max-queue")
 	option(heymanito.WithMaxDevices(*maxDevices), "max-devices")
@@ -102,13 +121,9 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 		"handshake-timeout", "handshake-bytes", "handshake-events")
 	option(heymanito.WithMaxHandshakes(*perAddress, *handshakes), "max-handshakes-per-address", "max-handshakes")
 
-	if given["client"] {
-		if s.client = findClient(*client); s.client == "" {
-			return nil, fmt.Errorf("-client %s: there is no %s in it", *client, clientFile)
-		}
-	} else { // make setup installs into example/; the program may be started there, too
-		installed := filepath.Join("node_modules", "socket.io-client", "dist")
-		s.client = findClient(filepath.Join("example", installed), installed)
+	var err error
+	if s.client, err = findClient("-client", *client, clientFile, "socket.io-client"); err != nil {
+		return nil, err
 	}
 	return s, try(s.options)
 }
@@ -131,13 +146,19 @@ func (s *settings) checkInbox(given map[string]bool) error {
 
 // try turns what New has to say about an option, a panic since an option is
 // mostly a literal, into an error: here it comes from the command line.
-func try(options []heymanito.Option) (err error) {
+func try(options []heymanito.Option) error {
+	return tried(func() { // it starts nothing
+		heymanito.New(append(slices.Clip(options), heymanito.WithLogger(slog.New(slog.DiscardHandler)))...)
+	})
+}
+
+func tried(f func()) (err error) {
 	defer func() {
 		if said := recover(); said != nil {
 			err = errors.New(fmt.Sprint(said))
 		}
 	}()
-	heymanito.New(append(slices.Clip(options), heymanito.WithLogger(slog.New(slog.DiscardHandler)))...) // it starts nothing
+	f()
 	return nil
 }
 

@@ -20,7 +20,7 @@ func hooks(log *slog.Logger, bare bool) heymanito.Hooks {
 			log.InfoContext(ctx, "disconnected", "user", d.ChatPath, "socket", d.SocketID, "reason", reason)
 		},
 		OnCall: func(ctx context.Context, c heymanito.Call) {
-			log.InfoContext(ctx, "call", "id", c.ID, "state", c.State, "caller", c.Caller, "callee", c.Callee)
+			log.InfoContext(ctx, "call", "id", c.ID, "state", c.State, "reason", c.Reason, "caller", c.Caller, "callee", c.Callee)
 		},
 		OnUndelivered: func(ctx context.Context, m heymanito.Message) {
 			log.InfoContext(ctx, "nobody was there: a real host sends a push notification now", "to", m.To)

@@ -7,7 +7,8 @@
 // main.go is the program, login.go says who somebody is, logout.go ends what
 // login.go has begun, hooks.go is what the host has to say about messages and
 // calls, web.go serves the page in web/, flags.go has every setting of the
-// package as a flag, and inbox.go says where messages are kept for who is away.
+// package as a flag, inbox.go says where messages are kept for who is away, and
+// livekit.go where calls talk.
 package main
 
 import (
@@ -42,7 +43,7 @@ func main() {
 }
 
 // newApp mounts the realtime server into a router beside the host's own routes.
-func newApp(s *settings, log *slog.Logger) (http.Handler, *heymanito.Server) {
+func newApp(s *settings, talk *rooms, log *slog.Logger) (http.Handler, *heymanito.Server) {
 	accounts := newAccounts()
 
 	// Who a request of the REST API comes from: the same token opens both.
@@ -56,10 +57,12 @@ func newApp(s *settings, log *slog.Logger) (http.Handler, *heymanito.Server) {
 		heymanito.WithLogger(log),
 		heymanito.WithHooks(hooks(log, s.insecure)),
 		heymanito.RelayVolatile("typing"), // worth nothing a second later
-		heymanito.Relay("hangUp"),         // a caller who gives up, see web/js/call.js
 	}
 	if !s.insecure {
 		options = append(options, heymanito.WithAuth(accounts.tokens.Auth))
+	}
+	if talk.LiveKit != nil {
+		options = append(options, heymanito.WithRooms(talk.LiveKit))
 	}
 	rt := heymanito.New(append(options, s.options...)...)
 
@@ -70,7 +73,10 @@ func newApp(s *settings, log *slog.Logger) (http.Handler, *heymanito.Server) {
 	r.Mount("/socket.io/", rt)
 	r.Post("/login", accounts.login)
 	r.With(known).Post("/logout", logout(rt, user))
-	r.Mount("/", newPage(s.client))
+	if talk.LiveKit != nil {
+		r.Method(http.MethodPost, webhookPath, talk.WebhookHandler())
+	}
+	r.Mount("/", newPage(s, talk.url))
 	return r, rt
 }
 
@@ -86,12 +92,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, inbox.Close()) }()
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	app, rt := newApp(s, log)
 
 	ln, err := net.Listen("tcp", s.addr)
 	if err != nil {
 		return err
 	}
+	talk := openRooms(ctx, s.livekit, ln.Addr(), stderr, log)
+	defer talk.Close()
+	app, rt := newApp(s, talk, log)
 	srv := &http.Server{
 		Handler: app,
 		// No ReadTimeout and no WriteTimeout: long polls are meant to be long.
@@ -101,7 +109,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	serving := make(chan error, 1)
 	go func() { serving <- srv.Serve(ln) }()
-	greet(stdout, ln.Addr(), s)
+	greet(stdout, ln.Addr(), s, talk)
 
 	select {
 	case err = <-serving: // it failed: Shutdown comes below
@@ -117,7 +125,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 }
 
 // greet says where the program is, in the first line, and what to do with it.
-func greet(w io.Writer, addr net.Addr, s *settings) {
+func greet(w io.Writer, addr net.Addr, s *settings, talk *rooms) {
 	host, port, _ := net.SplitHostPort(addr.String()) // a TCP address has both
 	if ip := net.ParseIP(host); ip.IsUnspecified() {
 		host = "localhost"
@@ -135,6 +143,7 @@ func greet(w io.Writer, addr net.Addr, s *settings) {
 		"  Log in as ana in one and as luis in the other: any name will do, it is a demo.\n" +
 		"  Write, send a photo, ring; then reload a tab, or close it, and watch the other:\n" +
 		"  what you write to somebody who has left waits for him.\n" +
+		"  About media: " + talk.where + ".\n" +
 		"  Ctrl-C stops the server, -h lists its flags.\n"
 	_, _ = io.WriteString(w, text) // who closed stdout does not want to know
 }

@@ -25,22 +25,29 @@ import (
 	"github.com/heymanito/heymanito/internal/wiretest"
 )
 
-// started is how many servers of start are running; tests here are not parallel.
+// started is how many servers of serve are running; tests here are not parallel.
 var started int
 
-// start serves the program's handler as its flags say. With the last of them
-// everything has to end.
+// start serves the program's handler as its flags say, without LiveKit.
 func start(t *testing.T, flags ...string) (url string, rt *heymanito.Server) {
 	t.Helper()
-	s, err := parseFlags(append([]string{"-drain", "0s"}, flags...), io.Discard)
+	s, err := parseFlags(append([]string{"-no-livekit"}, flags...), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serve(t, s, &rooms{})
+}
+
+// serve serves the program's handler. With the last of them everything has to
+// end.
+func serve(t *testing.T, s *settings, talk *rooms) (url string, rt *heymanito.Server) {
+	t.Helper()
+	s.options = append(s.options, heymanito.WithDrain(0))
 	inbox, err := openInbox(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, rt := newApp(s, slog.New(slog.DiscardHandler))
+	app, rt := newApp(s, talk, slog.New(slog.DiscardHandler))
 	srv := httptest.NewServer(app)
 	started++
 	t.Cleanup(func() {
@@ -194,21 +201,19 @@ func TestHooks(t *testing.T) {
 	}
 }
 
-func TestRelays(t *testing.T) {
+func TestTypingIsRelayed(t *testing.T) {
 	url, _ := start(t)
 	ana := wiretest.Connect(t, url, "ana", auth(token(t, url, "ana")))
 	luis := wiretest.Connect(t, url, "luis", auth(token(t, url, "luis")))
-	for _, event := range []string{"typing", "hangUp"} {
-		payload := `{"senderChatPath":"ana","recipientChatPath":"luis","roomName":"r"}`
-		if ack := ana.EmitAck(event, payload); ack.Status != "ok" {
-			t.Errorf("%s was answered %s", event, ack.Raw)
-		}
-		if got := luis.Expect(event).String(); got != event+"("+payload+")" {
-			t.Errorf("luis got %s", got)
-		}
-		if ack := luis.EmitAck(event, payload); ack.Code != "identity_mismatch" {
-			t.Errorf("%s for somebody else was answered %s", event, ack.Raw)
-		}
+	payload := `{"senderChatPath":"ana","recipientChatPath":"luis"}`
+	if ack := ana.EmitAck("typing", payload); ack.Status != "ok" {
+		t.Errorf("typing was answered %s", ack.Raw)
+	}
+	if got := luis.Expect("typing").String(); got != "typing("+payload+")" {
+		t.Errorf("luis got %s", got)
+	}
+	if ack := luis.EmitAck("typing", payload); ack.Code != "identity_mismatch" {
+		t.Errorf("typing for somebody else was answered %s", ack.Raw)
 	}
 }
 
@@ -229,7 +234,7 @@ func TestPage(t *testing.T) {
 		}
 	}
 	with, _ := start(t, "-client", dir)
-	without := httptest.NewServer(newPage(""))
+	without := httptest.NewServer(newPage(&settings{}, ""))
 	defer without.Close()
 
 	for _, c := range []struct {
@@ -248,6 +253,7 @@ func TestPage(t *testing.T) {
 		{with + "/client/", 404, "", ""},
 		{without.URL + "/", 200, "text/html; charset=utf-8", "app.js"},
 		{without.URL + "/client/" + clientFile, 404, "", "make setup"},
+		{without.URL + "/client/" + livekitFile, 404, "", "make setup"},
 	} {
 		resp, err := http.Get(c.url)
 		if err != nil {
@@ -278,7 +284,7 @@ func TestPage(t *testing.T) {
 // The page has no inline scripts or styles, which its policy would stop, and
 // loads nothing from elsewhere.
 func TestPageIsItsOwn(t *testing.T) {
-	foreign := regexp.MustCompile(`(?i)(<script(?:>| [^>]*[^/]>[^<])|\son[a-z]+=|\sstyle=|(?:src|href)="(?:https?:)?//|@import|\burl\(|innerHTML|outerHTML|insertAdjacentHTML|document\.write)`)
+	foreign := regexp.MustCompile(`(?i)(<script(?:>| [^>]*[^/]>[^<])|\son[a-z]+=|\sstyle=|(?:src|href)="(?:https?:)?//|@import|(?-i:\burl\()|innerHTML|outerHTML|insertAdjacentHTML|document\.write)`)
 	err := filepath.WalkDir("web", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -337,7 +343,7 @@ func TestFlags(t *testing.T) {
 	all := []string{
 		"-addr", ":0", "-insecure", "-origins", "https://app.example.com, capacitor://localhost", "-transports", "websocket",
 		"-ping-interval", "1s", "-ping-timeout", "2s", "-client-timeout", "3s", "-write-timeout", "4s", "-offline-grace", "0s",
-		"-drain", "6s", "-ring-timeout", "7s", "-max-payload", "8000", "-max-queue", "9000", "-max-devices", "10",
+		"-drain", "6s", "-ring-timeout", "7s", "-rings-per-pair", "8", "-no-livekit", "-max-payload", "8000", "-max-queue", "9000", "-max-devices", "10",
 		"-handshake-timeout", "11s", "-handshake-bytes", "12000", "-handshake-events", "13",
 		"-max-handshakes-per-address", "14", "-max-handshakes", "15",
 	}
@@ -345,7 +351,7 @@ func TestFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.options) != 13 || s.shutdownTime() != 16*time.Second || !s.insecure {
+	if len(s.options) != 14 || s.shutdownTime() != 16*time.Second || !s.insecure {
 		t.Errorf("with all flags: %d options, %v, %+v", len(s.options), s.shutdownTime(), s)
 	}
 
@@ -357,6 +363,12 @@ func TestFlags(t *testing.T) {
 		{"-transports ,", "WithTransports"},
 		{"-origins *", "WithInsecureAnyOrigin"},
 		{"-client /nowhere", clientFile},
+		{"-livekit-client /nowhere", livekitFile},
+		{"-livekit-server /nowhere/at/all", "-livekit-server"},
+		{"-no-livekit -livekit-server x", "-no-livekit"},
+		{"-no-livekit -livekit-client x", "-no-livekit"},
+		{"-peer-return -1s", "WithCallTimes"},
+		{"-rings-per-caller 0", "WithRingLimits"},
 		{"-max-payload many", "max-payload"},
 		{"-no-inbox -data x", "-data"},
 		{"-no-inbox -inbox-age 1h", "-inbox-age"},
@@ -398,7 +410,8 @@ func TestDefaults(t *testing.T) {
 func TestEveryOptionIsAFlag(t *testing.T) {
 	const none = "WithAuth WithHooks WithLogger " + // main.go uses them
 		"WithInbox WithoutInbox " + // inbox.go uses them
-		"WithPresence WithRemoteAddr " + // need a program
+		"WithRooms " + // livekit.go is about it
+		"WithPresence WithCalls WithRemoteAddr " + // need a program
 		"WithInsecureAnyOrigin" // nobody should
 	options, err := os.ReadFile("../options.go")
 	if err != nil {
@@ -423,7 +436,7 @@ func TestRun(t *testing.T) {
 	stdout, say := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"-addr", "127.0.0.1:0", "-insecure", "-drain", "10ms"}, say, io.Discard)
+		ended <- run(ctx, []string{"-addr", "127.0.0.1:0", "-insecure", "-drain", "10ms", "-no-livekit"}, say, io.Discard)
 		_ = say.Close()
 	}()
 	out := bufio.NewReader(stdout)
@@ -478,7 +491,7 @@ func TestGreet(t *testing.T) {
 		{"::1", "listening on http://[::1]:80\n"},
 	} {
 		var b strings.Builder
-		greet(&b, &net.TCPAddr{IP: net.ParseIP(c.ip), Port: 80}, &settings{})
+		greet(&b, &net.TCPAddr{IP: net.ParseIP(c.ip), Port: 80}, &settings{}, &rooms{})
 		if got := b.String(); !strings.HasPrefix(got, c.want) || !strings.Contains(got, "make setup") || strings.Contains(got, "INSECURE") {
 			t.Errorf("on %s it says %s", c.ip, got)
 		}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"embed"
+	"fmt"
 	"io/fs"
 	"mime"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,32 +17,48 @@ import (
 //go:embed web
 var web embed.FS
 
-// clientFile is the stock Socket.IO client, one ES module.
-const clientFile = "socket.io.esm.min.js"
+// The clients that the page loads, one ES module each.
+const (
+	clientFile  = "socket.io.esm.min.js"
+	livekitFile = "livekit-client.esm.mjs"
+)
 
-// contentSecurity lets the page load what this server serves, and nothing that
-// somebody wrote into a message: no inline scripts, no other hosts, no HTML
-// made of strings. Photos are blobs.
-const contentSecurity = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob:; " +
-	"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+// contentSecurity lets the page load what this server serves, talk to LiveKit,
+// and nothing that somebody wrote into a message: no inline scripts, no other
+// hosts, no HTML made of strings. Photos are blobs.
+func contentSecurity(livekitURL string) string {
+	talk := ""
+	if u, err := url.Parse(livekitURL); err == nil && u.Host != "" { // its client asks over HTTP why it cannot connect
+		talk = " http://" + u.Host
+		if u.Scheme == "wss" || u.Scheme == "https" {
+			talk = " https://" + u.Host
+		}
+	}
+	return "default-src 'self'; connect-src 'self' ws: wss:" + talk + "; img-src 'self' blob:; " +
+		"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+}
 
-// newPage serves the page, and from the directory client the Socket.IO client.
-func newPage(client string) http.Handler {
-	_ = mime.AddExtensionType(".js", "text/javascript; charset=utf-8") // whatever the machine believes
+// newPage serves the page, and the clients that it loads.
+func newPage(s *settings, livekitURL string) http.Handler {
+	for _, ext := range []string{".js", ".mjs"} {
+		_ = mime.AddExtensionType(ext, "text/javascript; charset=utf-8") // whatever the machine believes
+	}
 	files, err := fs.Sub(web, "web")
 	if err != nil {
 		panic(err) // the name is a literal
 	}
 	r := chi.NewRouter()
-	r.Use(headers)
-	for _, name := range []string{clientFile, clientFile + ".map"} {
-		r.Get("/client/"+name, func(w http.ResponseWriter, r *http.Request) {
-			if client == "" {
-				http.Error(w, "socket.io-client is not installed: run make setup", http.StatusNotFound)
-				return
-			}
-			http.ServeFile(w, r, filepath.Join(client, name))
-		})
+	r.Use(headers(contentSecurity(livekitURL)))
+	for name, dir := range map[string]string{clientFile: s.client, livekitFile: s.livekit.client} {
+		for _, name := range []string{name, name + ".map"} {
+			r.Get("/client/"+name, func(w http.ResponseWriter, r *http.Request) {
+				if dir == "" {
+					http.Error(w, name+" is not installed: run make setup", http.StatusNotFound)
+					return
+				}
+				http.ServeFile(w, r, filepath.Join(dir, name))
+			})
+		}
 	}
 	r.Get("/*", func(w http.ResponseWriter, r *http.Request) {
 		if p := r.URL.Path; p != "/" && strings.HasSuffix(p, "/") {
@@ -52,24 +70,35 @@ func newPage(client string) http.Handler {
 	return r
 }
 
-func headers(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", contentSecurity)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-cache")
-		next.ServeHTTP(w, r)
-	})
+func headers(policy string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h := w.Header()
+			h.Set("Content-Security-Policy", policy)
+			h.Set("X-Content-Type-Options", "nosniff")
+			h.Set("Referrer-Policy", "no-referrer")
+			h.Set("Cache-Control", "no-cache")
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
-// findClient returns the first directory that has the Socket.IO client, and ""
-// when none has.
-func findClient(dirs ...string) string {
+// findClient returns the directory that has file: the one that flag says, or
+// where make setup installs the package, example/, in which the program may be
+// started, too. It returns "" when it is not installed.
+func findClient(flag, said, file, pkg string) (dir string, err error) {
+	installed := filepath.Join("node_modules", pkg, "dist")
+	dirs := []string{filepath.Join("example", installed), installed}
+	if said != "" {
+		dirs = []string{said}
+	}
 	for _, dir := range dirs {
-		if info, err := os.Stat(filepath.Join(dir, clientFile)); err == nil && info.Mode().IsRegular() {
-			return dir
+		if info, err := os.Stat(filepath.Join(dir, file)); err == nil && info.Mode().IsRegular() {
+			return dir, nil
 		}
 	}
-	return ""
+	if said != "" {
+		return "", fmt.Errorf("%s %s: there is no %s in it", flag, said, file)
+	}
+	return "", nil
 }

@@ -77,7 +77,7 @@ func torture(t *testing.T, bin string, seed uint64, lasts time.Duration) {
 	}
 	defer logFile.Close()
 	srv := &server{bin: bin, log: logFile, args: []string{
-		"-addr", "127.0.0.1:0", "-insecure", "-data", filepath.Join(dir, "data"),
+		"-addr", "127.0.0.1:0", "-insecure", "-no-livekit", "-data", filepath.Join(dir, "data"),
 		"-ping-interval", "2s", "-ping-timeout", "3s", "-client-timeout", "3s", "-write-timeout", "5s",
 		"-offline-grace", "1s", "-drain", "500ms", "-handshake-timeout", "5s", "-max-queue", "131072",
 		"-inbox-entries", "1000000", "-inbox-bytes", "1000000000", "-inbox-total", "4000000000",

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -49,6 +50,8 @@ type Client struct {
 	User string
 	SID  string // socket id
 	WS   *WS
+
+	tunnel atomic.Bool
 
 	write sync.Mutex
 	mu    sync.Mutex // guards the rest
@@ -177,6 +180,8 @@ func (c *Client) readLoop() {
 			return
 		}
 		switch {
+		case c.tunnel.Load():
+			continue
 		case op == OpBinary && left > 0:
 			binary.Attachments = append(binary.Attachments, p)
 			if left--; left == 0 {
@@ -392,6 +397,10 @@ func (c *Client) Goodbye() {
 	defer c.write.Unlock()
 	_ = c.WS.Write(Frame(true, OpClose, []byte{3, 232}))
 }
+
+// Tunnel takes the client where nothing reaches it: the connection stays until
+// the server gives it up.
+func (c *Client) Tunnel() { c.tunnel.Store(true) }
 
 // Cut breaks the connection.
 func (c *Client) Cut() { c.WS.Close() }

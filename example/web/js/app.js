@@ -3,6 +3,7 @@ import { Calls } from "./call.js";
 import { CallPanel } from "./callpanel.js";
 import { Chat } from "./chat.js";
 import { switchLanguage, t, translate } from "./i18n.js";
+import { Media } from "./media.js";
 import { PeopleView } from "./people.js";
 import { PhotoError, readPhoto } from "./photo.js";
 import { LoginError, Session } from "./session.js";
@@ -19,7 +20,8 @@ class Room {
   constructor(session) {
     this.chat = new Chat(io, session);
     this.calls = new Calls(this.chat.socket, this.chat.me, (peer, key) => this.chat.note(peer, key));
-    this.panel = new CallPanel(this.calls);
+    this.media = new Media(this.calls);
+    this.panel = new CallPanel(this.calls, this.media);
     this.people = new PeopleView((peer) => this.open(peer));
     this.thread = new ThreadView((m) => this.chat.retry(this.thread.peer, m));
     const on = (name, f) => this.chat.addEventListener(name, (e) => f(...e.detail));
@@ -44,8 +46,9 @@ class Room {
   close() {
     clearTimeout(this.saving);
     clearTimeout(this.saying);
-    this.calls.hangUp();
+    this.calls.leave();
     this.calls.close();
+    this.media.leave();
     this.panel.show();
     this.thread.end();
     this.chat.close();
@@ -223,7 +226,7 @@ addEventListener("keydown", (e) => {
 });
 addEventListener("visibilitychange", () => room?.look());
 addEventListener("pagehide", () => {
-  room?.calls.hangUp();
+  room?.calls.leave();
   room?.chat.save();
 });
 

@@ -89,6 +89,7 @@ export class Chat extends EventTarget {
       messagesDelivered: (r) => this.#receipt(r, "delivered"),
       messagesRead: (r) => this.#receipt(r, "read"),
       conversationRead: (r) => this.#readElsewhere(r),
+      missedCall: (c) => this.#line(c.callerId, { id: c.callId, note: "missed", ts: c.ts }),
     };
     for (const [name, f] of Object.entries(on)) this.socket.on(name, f);
     for (const [name, f] of Object.entries(kept)) {
@@ -227,10 +228,15 @@ export class Chat extends EventTarget {
     this.#flush(c);
   }
 
-  /** A line of the page's own, such as a missed call. */
+  /** A line of the page's own, about a call. */
   note(peer, key) {
+    this.#line(peer, { id: randomId(), note: key, ts: Date.now() });
+  }
+
+  #line(peer, line) {
     const c = this.conversation(peer);
-    const m = { id: randomId(), mine: true, note: key, ts: Date.now(), status: "read" };
+    if (c.messages.some((m) => m.id === line.id && m.note)) return; // a replay
+    const m = { ...line, mine: true, status: "read" };
     c.messages.push(m);
     this.#tell("message", c, m);
   }
