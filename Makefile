@@ -1,5 +1,5 @@
 # make setup   what the tests need besides Go and Node
-# make run     the example, on http://127.0.0.1:8080
+# make run     the example, on http://127.0.0.1:8080, with LiveKit beside it
 # make test    everything that has to pass, see .ci/run
 # make torture the torture test, for an hour
 # make bench, make fuzz, make fmt
@@ -7,6 +7,7 @@
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT       := go run mvdan.cc/gofumpt@v0.12.0
 GOTESTSUM     := go run gotest.tools/gotestsum@v1.13.0
+LIVEKIT       := $(shell sed -n 's/^const livekitServer = "\(.*\)"/\1/p' livekittest/main_test.go)
 BENCHSTAT     := go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 INPUTS    ?= 2000000
@@ -18,29 +19,36 @@ BUILD     := $(CURDIR)/.build
 CHROMIUM  ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
 MODULES   := $(sort $(dir $(shell find . -name node_modules -prune -o -name testdata -prune -o -name go.mod -print)))
 GOFILES    = $(shell find . -name node_modules -prune -o -name testdata -prune -o -name '*.go' -print)
-JSTESTS    = $(filter-out browser.test.mjs,$(notdir $(wildcard e2e/*.test.mjs)))
+JSTESTS    = $(filter-out browser.test.mjs livekit.test.mjs,$(notdir $(wildcard e2e/*.test.mjs)))
 BROWSER    = $(notdir $(wildcard e2e/browser.test.mjs))
 
 each-module = @set -e; for m in $(MODULES); do echo "-- $$m"; (cd $$m && $(1)); done
 
-.PHONY: setup setup-example setup-e2e setup-chromium run test
-setup: setup-example setup-e2e setup-chromium
+.PHONY: setup setup-example setup-e2e setup-chromium setup-livekit run test
+setup: setup-example setup-e2e setup-chromium setup-livekit
 setup-example: example/node_modules/.package-lock.json
 setup-e2e: e2e/node_modules/.package-lock.json
 setup-chromium:
 	@.ci/chromium
+setup-livekit: $(BUILD)/livekit/server
+$(BUILD)/livekit/server:
+	@echo "Building the LiveKit server: about a minute, the first time."
+	GOBIN=$(@D) go install $(LIVEKIT)
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --no-fund --no-audit
 	@touch $@
 
+# LiveKit may be elsewhere (LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET) or
+# nowhere (make run ARGS=-no-livekit); without it calls are signalling alone.
 run: setup-example
-	cd example && go run .
+	$(if $(LIVEKIT_URL)$(findstring -no-livekit,$(ARGS)),,-@$(MAKE) --no-print-directory setup-livekit)
+	cd example && go run . $(ARGS)
 
 test:
-	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race build-example e2e browser fuzz-short
+	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race model build-example e2e browser livekit fuzz-short
 
-.PHONY: fmt fmt-check vet lint cross race build-example e2e browser
+.PHONY: fmt fmt-check vet lint cross race model build-example e2e browser livekit
 fmt:
 	@$(GOFUMPT) -w $(GOFILES)
 
@@ -59,6 +67,10 @@ cross:
 race:
 	$(call each-module,$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m ./...)
 
+# Thousands of random calls, more than the race detector has the time for.
+model:
+	go test -run TestCallModel -count=1 -timeout 10m . -callruns 3000
+
 build-example:
 	cd example && go build -race -o $(BUILD)/example .
 
@@ -68,6 +80,11 @@ e2e: setup-e2e build-example
 browser: setup-example setup-e2e build-example
 	@if [ -z "$(BROWSER)" ]; then echo "there are no browser tests"; exit 0; fi; \
 	cd e2e && EXAMPLE_BIN=$(BUILD)/example CHROMIUM=$(CHROMIUM) node --test --test-reporter=spec $(BROWSER)
+
+# Calls through the real LiveKit server, where nothing can leave the machine.
+livekit: setup-example setup-e2e setup-livekit build-example
+	cd e2e && EXAMPLE_BIN=$(BUILD)/example LIVEKIT_BIN=$(BUILD)/livekit/server CHROMIUM=$(CHROMIUM) \
+		../.ci/loopback node --test --test-reporter=spec livekit.test.mjs
 
 .PHONY: torture
 TORTURE ?= 1h

@@ -1,176 +1,24 @@
 // The example as people meet it: two browsers, a login, and what each sees of
-// the other. EXAMPLE_BIN is the program; CHROMIUM may name another browser;
-// SCREENSHOTS, a directory, keeps pictures of what was seen.
+// the other. Its calls are signalling alone; livekit.test.mjs has the others.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, rmdir } from "node:fs/promises";
+import { mkdtemp, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
 import { io } from "socket.io-client";
 import { link, scratch } from "./lib.mjs";
+import { DEADLINE, launch, Person, running, startServer, until } from "./person.mjs";
 
-const DEADLINE = 15_000;
 const PATIENT = ["-offline-grace", "1m"]; // nobody is gone because the machine is slow
-const CLIENT = fileURLToPath(new URL("./node_modules/socket.io-client/dist", import.meta.url));
 const DATA = scratch();
-const { SCREENSHOTS } = process.env;
 // What a browser says of a server that is not there, in its many words; and of
 // the poll that overtakes the close of its session, when the old token has been
 // refused.
 const CUT_OFF = /net::ERR_|WebSocket connection to .* failed|status of 400 .*\/socket\.io\/.*&sid=/;
 
-/** Resolves to what look() resolves to, once that is truthy. */
-async function until(what, look, ms = DEADLINE) {
-  const end = Date.now() + ms;
-  for (;;) {
-    const found = await look();
-    if (found) return found;
-    if (Date.now() > end) assert.fail(`not within ${ms} ms: ${typeof what === "function" ? await what() : what}`);
-    await new Promise((done) => setTimeout(done, 20));
-  }
-}
-
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-
-/** Starts the program, with its login. */
-async function startServer(flags, { client = ["-client", CLIENT], cwd } = {}) {
-  const bin = process.env.EXAMPLE_BIN;
-  assert.ok(bin, "EXAMPLE_BIN must be the path of the built example: go build -race -o /some/where ./example (make test does it)");
-  if (!flags.includes("-addr")) flags = ["-addr", "127.0.0.1:0", ...flags];
-  const child = spawn(bin, [...flags, ...client], { cwd, stdio: ["ignore", "pipe", "pipe"] });
-  running.add(child);
-  let log = "";
-  child.stderr.setEncoding("utf8").on("data", (text) => (log += text));
-  const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
-  exited.then(() => running.delete(child));
-  const lines = [];
-  createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));
-  await until(() => `the server says where it listens; it said: ${lines} ${log}`, () => lines.length > 0 || child.exitCode !== null, 30_000);
-  const url = /^listening on (http:\/\/\S+)$/.exec(lines[0])?.[1];
-  assert.ok(url, `the first line of the server is ${lines[0]}\n${log}`);
-  return {
-    url,
-    addr: new URL(url).host,
-    lines,
-    async stop(signal = "SIGTERM") {
-      if (child.exitCode === null && child.signalCode === null) process.kill(child.pid, signal);
-      const late = setTimeout(() => process.kill(child.pid, "SIGKILL"), 30_000);
-      const end = await exited;
-      clearTimeout(late);
-      assert.doesNotMatch(log, /DATA RACE|panic|fatal error/i, "the server's log");
-      assert.deepEqual(end, signal === "SIGKILL" ? { code: null, signal } : { code: 0, signal: null }, `the end of the server; its log:\n${log}`);
-    },
-  };
-}
-
-/** Somebody in front of a browser. */
-class Person {
-  errors = []; // of the console, and uncaught ones
-  forgiven = /(?!)/;
-
-  static async come(browser, url, name, options) {
-    const p = new Person();
-    p.name = name;
-    p.context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...options });
-    p.page = await p.context.newPage();
-    p.page.setDefaultTimeout(DEADLINE);
-    p.page.on("console", (m) => m.type() === "error" && p.errors.push(`console: ${m.text()} ${m.location().url}`));
-    p.page.on("pageerror", (err) => p.errors.push(`uncaught: ${err.stack}`));
-    p.page.on("websocket", (ws) => ws.on("framesent", ({ payload }) => payload === "5" && (p.socket = ws))); // the upgrade
-    await p.page.goto(url);
-    return p;
-  }
-
-  async login() {
-    await this.page.getByLabel("Tu nombre").fill(this.name);
-    await this.page.keyboard.press("Enter");
-    return this.connected();
-  }
-
-  async connected() {
-    await this.page.locator('body[data-connection="online"]').waitFor();
-    return this;
-  }
-
-  /** A page that goes away has time for a last word on WebSocket only. */
-  upgraded() {
-    return until(`${this.name} is on WebSocket`, () => this.socket && !this.socket.isClosed());
-  }
-
-  $(selector) {
-    return this.page.locator(selector);
-  }
-
-  line(peer) {
-    return this.page.locator("#people li").filter({ has: this.page.locator(".name").getByText(peer, { exact: true }) });
-  }
-
-  /** Waits until the list says of peer that he is online, or is not. */
-  sees(peer, online = true) {
-    const states = online ? ["true"] : ["false", undefined]; // of whom nothing is known, there is no line
-    return until(
-      async () => `${this.name} sees ${peer} ${online ? "online" : "offline"}; the list: ${await this.$("#people").innerHTML()}`,
-      async () => {
-        const seen = await this.page.$$eval("#people li", (items) => items.map((li) => [li.dataset.user, li.dataset.online]));
-        return states.includes(new Map(seen).get(peer));
-      },
-    );
-  }
-
-  async open(peer) {
-    await this.line(peer).getByRole("button").click();
-    await this.$("#peer").getByText(peer, { exact: true }).waitFor();
-  }
-
-  async write(text) {
-    await this.page.getByLabel("Escribe un mensaje").fill(text);
-    await this.page.keyboard.press("Enter");
-  }
-
-  /** The message with that text, with that status. */
-  message(text, status) {
-    const message = this.page.locator(status ? `#messages li[data-status="${status}"]` : "#messages li");
-    return message.filter({ has: this.page.locator("p").getByText(text, { exact: true }) });
-  }
-
-  async gets(text, status) {
-    await this.message(text, status).waitFor();
-  }
-
-  press(name) {
-    return this.page.getByRole("button", { name, exact: true }).click();
-  }
-
-  /** Waits for a call in that state, with these words. */
-  async call(state, title) {
-    await this.$(`#call[data-state="${state}"] .title`).getByText(title, { exact: true }).waitFor();
-  }
-
-  async picture(name) {
-    if (!SCREENSHOTS) return;
-    await mkdir(SCREENSHOTS, { recursive: true });
-    await this.page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
-  }
-
-  well() {
-    assert.deepEqual(this.errors.filter((e) => !this.forgiven.test(e)), [], `what ${this.name}'s browser complains of`);
-  }
-}
-
 let browser;
 before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    ],
-  });
+  browser = await launch();
 });
 after(() => browser?.close());
 
@@ -340,11 +188,12 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     await ana.call("over", "luis no está en línea");
     await ana.picture("desktop-offline");
     const back = await (await Person.come(browser, server.url, "luis")).login();
-    await back.line("ana").getByText("¿estás?").waitFor(); // before ana says or does anything
+    await back.line("ana").getByText("Llamada perdida de ana").waitFor(); // before ana says or does anything
     await ana.gets("¿estás?", "delivered");
     assert.equal(await ana.message("¿estás?").locator(".why").count(), 0);
     await back.open("ana");
     await back.gets("¿estás?");
+    assert.equal(await back.$("#messages").getByText("Llamada perdida de ana").count(), 1);
     await ana.gets("¿estás?", "read");
     assert.equal(await back.message("¿estás?").count(), 1);
     assert.equal(await back.message("hola").count(), 1); // it is kept for all his devices
@@ -613,6 +462,34 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
     }
   }));
 
+  // The first click brings the panel, with its "Cancelar" under the mouse.
+  test("who double-clicks does not give up the call he has just begun", couple(PATIENT, async (s) => {
+    const { ana, luis } = s;
+    await facing(s);
+    await ana.page.getByRole("button", { name: "Videollamada", exact: true }).dblclick();
+    assert.equal(await ana.$("#call").getAttribute("data-state"), "dialling");
+    await luis.call("incoming", "ana te hace una videollamada");
+    await ana.press("Cancelar");
+    await luis.call("over", "Llamada perdida de ana");
+  }));
+
+  test("who answers while he is cut off can hang up, and has hung up when he is back", couple(PATIENT, async (s) => {
+    const { ana, luis } = s;
+    await facing(s);
+    await ana.press("Llamar");
+    await luis.call("incoming", "ana te llama");
+    luis.forgiven = /ERR_INTERNET_DISCONNECTED/;
+    await luis.context.setOffline(true);
+    await luis.$('body[data-connection="reconnecting"]').waitFor();
+    await luis.press("Aceptar");
+    await luis.call("answering", "Contestando…");
+    await luis.press("Colgar");
+    await luis.call("over", "Llamada terminada");
+    await luis.context.setOffline(false);
+    await luis.connected();
+    await ana.call("over", "Llamada terminada");
+  }));
+
   test("a call nobody answers is missed", couple([...PATIENT, "-ring-timeout", "700ms"], async (s) => {
     await facing(s);
     await s.luis.press("Llamar");
@@ -703,7 +580,7 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
   }));
 
   test("a call is over when the other side has gone while one was cut off", () =>
-    stage(["-offline-grace", "300ms"], ["ana"], async ({ ana, server }) => {
+    stage(["-offline-grace", "300ms", "-connect-timeout", "3s", "-peer-return", "1s"], ["ana"], async ({ ana, server }) => {
       const line = await link(server.addr);
       const luis = await (await Person.come(browser, line.url, "luis")).login();
       for (const p of [ana, luis]) p.forgiven = CUT_OFF;
@@ -711,18 +588,18 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
         await facing({ ana, luis });
         await talking(ana, luis);
         line.cut();
-        await ana.call("over", "Llamada terminada");
+        await ana.call("over", "luis ya no está en la llamada");
         await luis.$("#banner").getByText("Sin conexión").waitFor();
         await luis.call("active", "En llamada con ana");
-        line.mend(); // she is there, and has no call any more
+        line.mend(); // the server knows of no call any more
         await luis.call("over", "Llamada terminada");
 
-        for (const [caller, state, ending] of [[ana, "active", "Llamada terminada"], [ana, "incoming", "Llamada perdida de ana"], [luis, "dialling", "ana no está en línea"]]) {
+        for (const [state, ending] of [["active", "Llamada terminada"], ["incoming", "Llamada perdida de ana"]]) {
           await ana.sees("luis");
           await luis.sees("ana");
           await ana.open("luis");
-          if (state === "active") await talking(caller, luis);
-          else await caller.press("Llamar");
+          if (state === "active") await talking(ana, luis);
+          else await ana.press("Llamar");
           await luis.$(`#call[data-state="${state}"]`).waitFor();
           line.cut();
           await luis.$("#banner").getByText("Sin conexión").waitFor();
@@ -734,6 +611,19 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
 
         await ana.sees("luis");
         await luis.sees("ana");
+        await luis.press("Llamar");
+        await ana.call("incoming", "luis te llama");
+        line.cut();
+        await luis.$("#banner").getByText("Sin conexión").waitFor();
+        await ana.press("Salir");
+        line.mend(); // his call rings on, wherever she comes back
+        await luis.connected();
+        await luis.call("dialling", "Llamando a ana…");
+        await ana.login();
+        await ana.call("incoming", "luis te llama");
+        await ana.press("Rechazar");
+        await luis.call("over", "ana ha rechazado la llamada");
+
         await ana.open("luis");
         await talking(luis, ana);
         line.cut(); // luis comes back later than ana

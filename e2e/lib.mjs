@@ -52,12 +52,17 @@ export function scratch() {
   return dir;
 }
 
-/** Starts the example. Arguments are its flags. */
-export async function startServer(...flags) {
+/** Starts the example without LiveKit. Arguments are its flags. */
+export function startServer(...flags) {
+  return startServerIn(process.env, "-no-livekit", ...flags);
+}
+
+/** Starts the example in an environment. */
+export async function startServerIn(env, ...flags) {
   const bin = process.env.EXAMPLE_BIN;
   assert.ok(bin, "EXAMPLE_BIN must be the path of the built example: go build -race -o /some/where ./example (make test does it)");
   const addr = flags.includes("-addr") ? [] : ["-addr", "127.0.0.1:0"];
-  const child = spawn(bin, [...addr, ...flags, "-insecure"], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(bin, [...addr, ...flags, "-insecure"], { env, stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text) => (log += text));
@@ -104,7 +109,7 @@ const S = new Set([
 ]);
 
 /** The events of which each is an entry in the inbox of whoever gets it. */
-const KEPT = new Set(["receiveMessage", "messageSent", "messagesDelivered", "messagesRead", "conversationRead"]);
+const KEPT = new Set(["receiveMessage", "messageSent", "messagesDelivered", "messagesRead", "conversationRead", "missedCall"]);
 
 /** A stock client that remembers every event, in order. */
 export class Client {
