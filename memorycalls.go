@@ -222,9 +222,10 @@ func (m *MemoryCalls) ByUser(ctx context.Context, user string) ([]Call, error) {
 		return nil, err
 	}
 	m.tidy()
-	var calls []Call
-	for _, h := range m.byUser[user] {
-		calls = append(calls, h.Call)
+	held := m.byUser[user]
+	calls := make([]Call, len(held))
+	for i, h := range held {
+		calls[i] = h.Call
 	}
 	return calls, nil
 }
