@@ -8,11 +8,10 @@ import (
 // callClock looks at calls when their time has come. The switchboard's mu
 // guards it.
 type callClock struct {
-	begun      bool        // there has been a connection
-	timer      *time.Timer // until a call is due
-	next       time.Time   // when it fires; zero: it does not
-	complained time.Time   // when it was last logged that calls cannot be looked at
-	looking    map[string]bool
+	begun      bool          // there has been a connection
+	timer      *time.Timer   // until a call is due
+	next       time.Time     // when it fires; zero: it does not
+	complained time.Time     // when it was last logged that calls cannot be looked at
 	room       chan struct{} // for those that are being looked at
 }
 
@@ -92,27 +91,16 @@ func (b *switchboard) wake() {
 	}
 }
 
-// startLook looks at a call beside the others, unless that is being done.
+// startLook looks at a call beside the others.
 func (b *switchboard) startLook(id string) {
-	b.mu.Lock()
-	looks := b.clock.looking[id]
-	b.clock.looking[id] = true
-	b.mu.Unlock()
-	if looks {
-		return
-	}
 	b.clock.room <- struct{}{}
-	done := func() {
-		<-b.clock.room
-		b.mu.Lock()
-		delete(b.clock.looking, id)
-		b.mu.Unlock()
-	}
+	done := func() { <-b.clock.room }
 	if !b.work(func() { defer done(); b.look(id) }) {
 		done()
 	}
 }
 
+// complain logs that calls cannot be looked at, once in a while.
 func (b *switchboard) complain(err error) {
 	b.mu.Lock()
 	again := time.Since(b.clock.complained) >= complainEvery
@@ -125,8 +113,8 @@ func (b *switchboard) complain(err error) {
 	}
 }
 
-// look is overdue where nobody waits for it. If somebody has the turn the call is
-// looked at after that.
+// look is overdue where nobody waits for it. If somebody has the turn, he who
+// looks at a call that hangs for one, it is looked at after that.
 func (b *switchboard) look(id string) {
 	t, ok := b.tryTurn(id)
 	if !ok {

@@ -29,7 +29,7 @@ type switchboard struct {
 
 func newSwitchboard(s *Server) *switchboard {
 	return &switchboard{
-		clock: callClock{looking: map[string]bool{}, room: make(chan struct{}, dueAtOnce)},
+		clock: callClock{room: make(chan struct{}, dueAtOnce)},
 		srv:   s, store: callGuard{s, s.cfg.calls}, lines: map[string]*line{}, stopping: make(chan struct{}),
 		limits: ringLimits{perPair: s.cfg.ringsPerPair, perCaller: s.cfg.ringsPerCaller},
 	}
