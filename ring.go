@@ -124,8 +124,7 @@ func (b *switchboard) tellRing(c *Call) {
 	}
 	b.hooks(c)
 	if h := b.srv.cfg.hooks.OnRing; h != nil && c.Withheld == "" {
-		told := *c
-		b.later(c.ID, func() { b.srv.hook("OnRing", func() { h(b.srv.ctx, told, reached) }) })
+		b.tellHost("OnRing", c, func(ctx context.Context, told Call) { h(ctx, told, reached) })
 	}
 }
 
@@ -295,16 +294,20 @@ func (b *switchboard) logEnd(c *Call) {
 // hooks tells the host of a step.
 func (b *switchboard) hooks(c *Call) {
 	if h := b.srv.cfg.hooks.OnCall; h != nil && c.Withheld != CallRefused {
-		told := *c
-		b.later(c.ID, func() { b.srv.hook("OnCall", func() { h(b.srv.ctx, told) }) })
+		b.tellHost("OnCall", c, h)
 	}
 }
 
 func (b *switchboard) ringEnd(c *Call) {
 	if h := b.srv.cfg.hooks.OnRingEnd; h != nil && c.Withheld == "" {
-		told := *c
-		b.later(c.ID, func() { b.srv.hook("OnRingEnd", func() { h(b.srv.ctx, told) }) })
+		b.tellHost("OnRingEnd", c, h)
 	}
+}
+
+// tellHost calls a hook with the call as it is now, when it is its turn.
+func (b *switchboard) tellHost(name string, c *Call, hook func(context.Context, Call)) {
+	told := *c
+	b.later(c.ID, func() { b.srv.hook(name, func() { hook(b.srv.ctx, told) }) })
 }
 
 const eventMissed = "missedCall"

@@ -46,17 +46,17 @@ func (b *switchboard) work(f func()) bool {
 	return !b.closing
 }
 
-// later has hooks called about a call, after those that are waiting. Nobody
-// waits for them.
-func (b *switchboard) later(id string, hooks ...func()) {
+// later has a hook called about a call, after those that are waiting. Nobody
+// waits for it.
+func (b *switchboard) later(id string, hook func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return
 	}
 	l := b.line(id)
-	l.hooks = append(l.hooks, hooks...)
-	if !l.calls && len(l.hooks) > 0 {
+	l.hooks = append(l.hooks, hook)
+	if !l.calls {
 		l.calls = true
 		b.telling.Go(func() { b.call(id, l) })
 	}
