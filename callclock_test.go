@@ -12,42 +12,33 @@ import (
 	"github.com/heymanito/heymanito"
 )
 
-// A server that takes over a store ends what is due there.
+// A server that takes over a store ends what is due there, whoever of the two
+// comes back.
 func TestTakeOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := heymanito.NewMemoryCalls()
-		one := start(t, heymanito.WithCalls(store))
-		ann := one.join("ann")
-		one.join("bob")
-		ann.dial("bob", "r")
-		_ = one.Shutdown(t.Context())
-		two := start(t, heymanito.WithCalls(store))
-		ann, bob := two.join("ann"), two.join("bob")
-		time.Sleep(10 * time.Minute)
-		calls, _ := store.ByUser(t.Context(), "ann")
-		if len(calls) > 0 {
-			t.Errorf("10 minutes later the call is %s; ann heard %q, bob %q", calls[0].State, ann.deafTo("call"), bob.deafTo("call"))
-		}
-	})
-}
-
-// The same, when only the callee comes back.
-func TestTakeOverCallee(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := heymanito.NewMemoryCalls()
-		one := start(t, heymanito.WithCalls(store))
-		ann := one.join("ann")
-		one.join("bob")
-		ann.dial("bob", "r")
-		_ = one.Shutdown(t.Context())
-		two := start(t, heymanito.WithCalls(store))
-		bob := two.join("bob")
-		time.Sleep(10 * time.Minute)
-		calls, _ := store.ByUser(t.Context(), "ann")
-		if len(calls) > 0 {
-			t.Errorf("10 minutes later the call is %s; bob heard %q", calls[0].State, bob.deafTo("call"))
-		}
-	})
+	for _, back := range [][]string{{"ann", "bob"}, {"bob"}} {
+		synctest.Test(t, func(t *testing.T) {
+			store := heymanito.NewMemoryCalls()
+			one := start(t, heymanito.WithCalls(store))
+			ann := one.join("ann")
+			one.join("bob")
+			ann.dial("bob", "r")
+			_ = one.Shutdown(t.Context())
+			two := start(t, heymanito.WithCalls(store))
+			var heard []string
+			var there []*person
+			for _, user := range back {
+				there = append(there, two.join(user))
+			}
+			time.Sleep(10 * time.Minute)
+			for _, p := range there {
+				heard = append(heard, p.deafTo("call")...)
+			}
+			calls, _ := store.ByUser(t.Context(), "ann")
+			if len(calls) > 0 {
+				t.Errorf("10 minutes later the call is %s; %v have heard %q", calls[0].State, back, heard)
+			}
+		})
+	}
 }
 
 // A server that has no calls of its own ends those of one that has died.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -135,7 +134,7 @@ func newCallModel(t *testing.T, seed uint64) *callModel {
 		opts = append(opts, heymanito.WithInbox(heymanito.NewMemoryInbox(heymanito.InboxBounds{})))
 	}
 	if seed%5 == 0 {
-		m.store = &troubledCalls{CallStore: heymanito.NewMemoryCalls(), rng: rand.New(rand.NewPCG(seed, 1))}
+		m.store = newTroubledCalls(seed)
 		opts = append(opts, heymanito.WithCalls(m.store))
 	}
 	m.app = start(t, opts...)
@@ -158,75 +157,6 @@ func (r *fakeRooms) Token(g heymanito.RoomGrant) (heymanito.RoomToken, error) {
 }
 
 func (r *fakeRooms) Watch(told func(context.Context, heymanito.RoomEvent) error) { r.told = told }
-
-// troubledCalls is a CallStore that fails now and then, before or after it has
-// done what it was asked for.
-type troubledCalls struct {
-	heymanito.CallStore
-	mu      sync.Mutex // guards the rest
-	trouble bool
-	rng     *rand.Rand
-}
-
-func (s *troubledCalls) set(trouble bool) {
-	if s != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.trouble = trouble
-	}
-}
-
-func (s *troubledCalls) fails() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.trouble && s.rng.IntN(8) == 0 {
-		return errors.New("trouble")
-	}
-	return nil
-}
-
-func (s *troubledCalls) Create(ctx context.Context, c heymanito.Call) (heymanito.Call, error) {
-	if err := s.fails(); err != nil {
-		return heymanito.Call{}, err
-	}
-	got, err := s.CallStore.Create(ctx, c)
-	if err := s.fails(); err != nil {
-		return heymanito.Call{}, err
-	}
-	return got, err
-}
-
-func (s *troubledCalls) Get(ctx context.Context, id string) (heymanito.Call, bool, error) {
-	if err := s.fails(); err != nil {
-		return heymanito.Call{}, false, err
-	}
-	return s.CallStore.Get(ctx, id)
-}
-
-func (s *troubledCalls) CompareAndSwap(ctx context.Context, c heymanito.Call) (heymanito.Call, bool, error) {
-	if err := s.fails(); err != nil {
-		return heymanito.Call{}, false, err
-	}
-	got, ok, err := s.CallStore.CompareAndSwap(ctx, c)
-	if err := s.fails(); err != nil {
-		return heymanito.Call{}, false, err
-	}
-	return got, ok, err
-}
-
-func (s *troubledCalls) ByUser(ctx context.Context, user string) ([]heymanito.Call, error) {
-	if err := s.fails(); err != nil {
-		return nil, err
-	}
-	return s.CallStore.ByUser(ctx, user)
-}
-
-func (s *troubledCalls) Due(ctx context.Context, now time.Time, limit int) ([]heymanito.Call, time.Time, error) {
-	if err := s.fails(); err != nil {
-		return nil, time.Time{}, err
-	}
-	return s.CallStore.Due(ctx, now, limit)
-}
 
 // userOf is the user in a participant's identity.
 func userOf(identity string) string {

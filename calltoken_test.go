@@ -182,7 +182,7 @@ func TestRoomEvents(t *testing.T) {
 func TestRoomEventFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rooms := &fakeRooms{}
-		store := &failingCalls{CallStore: heymanito.NewMemoryCalls()}
+		store := newFailingCalls()
 		a := start(t, heymanito.WithRooms(rooms), heymanito.WithCalls(store))
 		ann, bob := a.join("ann"), a.join("bob")
 		call := ann.dial("bob", "r")

@@ -323,7 +323,6 @@ func TestLatestDial(t *testing.T) {
 		calls, _ := store.MemoryCalls.ByUser(t.Context(), "ann")
 		live := 0
 		for _, c := range calls {
-			t.Log(c.Callee, c.State, c.Reason)
 			if c.Live() {
 				live++
 			}
@@ -356,7 +355,6 @@ func TestLatestAct(t *testing.T) {
 		calls, _ := store.MemoryCalls.ByUser(t.Context(), "ann")
 		live := 0
 		for _, c := range calls {
-			t.Log(c.Caller, c.Callee, c.State, c.Reason)
 			if c.Live() {
 				live++
 			}

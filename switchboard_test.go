@@ -12,69 +12,11 @@ import (
 	"github.com/heymanito/heymanito"
 )
 
-// failingCalls is a CallStore that can be down, or panic.
-type failingCalls struct {
-	heymanito.CallStore
-	mu     sync.Mutex // guards the rest
-	err    error
-	panics bool
-}
-
-func (f *failingCalls) fails(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.err = err
-}
-
-func (f *failingCalls) check() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.panics {
-		panic("the store has a bug")
-	}
-	return f.err
-}
-
-func (f *failingCalls) Create(ctx context.Context, c heymanito.Call) (heymanito.Call, error) {
-	if err := f.check(); err != nil {
-		return heymanito.Call{}, err
-	}
-	return f.CallStore.Create(ctx, c)
-}
-
-func (f *failingCalls) Get(ctx context.Context, id string) (heymanito.Call, bool, error) {
-	if err := f.check(); err != nil {
-		return heymanito.Call{}, false, err
-	}
-	return f.CallStore.Get(ctx, id)
-}
-
-func (f *failingCalls) CompareAndSwap(ctx context.Context, c heymanito.Call) (heymanito.Call, bool, error) {
-	if err := f.check(); err != nil {
-		return heymanito.Call{}, false, err
-	}
-	return f.CallStore.CompareAndSwap(ctx, c)
-}
-
-func (f *failingCalls) ByUser(ctx context.Context, user string) ([]heymanito.Call, error) {
-	if err := f.check(); err != nil {
-		return nil, err
-	}
-	return f.CallStore.ByUser(ctx, user)
-}
-
-func (f *failingCalls) Due(ctx context.Context, now time.Time, limit int) ([]heymanito.Call, time.Time, error) {
-	if err := f.check(); err != nil {
-		return nil, time.Time{}, err
-	}
-	return f.CallStore.Due(ctx, now, limit)
-}
-
 // A store that is down: every event of calls says so, and what was due comes
 // when it is back.
 func TestCallStoreDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &failingCalls{CallStore: heymanito.NewMemoryCalls()}
+		store := newFailingCalls()
 		a := start(t, heymanito.WithCalls(store))
 		a.panics = true
 		ann, bob, cid := a.join("ann"), a.join("bob"), a.join("cid")
@@ -269,7 +211,7 @@ func (s *oddCalls) ByUser(ctx context.Context, u string) ([]heymanito.Call, erro
 // Those who go while the store is down fill no log.
 func TestLeftLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &failingCalls{CallStore: heymanito.NewMemoryCalls()}
+		store := newFailingCalls()
 		a := start(t, heymanito.WithCalls(store))
 		var all []*person
 		for range 10 {
