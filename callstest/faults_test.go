@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/heymanito/heymanito"
 	"github.com/heymanito/heymanito/callstest"
+	"github.com/heymanito/heymanito/internal/suite"
 )
 
 // fault is a store whose methods can be replaced one by one.
@@ -1354,29 +1354,6 @@ func withEnded(due bool) func(*fault) {
 	}
 }
 
-// recorder is a testing.TB that takes note of failures in place of failing.
-type recorder struct {
-	testing.TB
-	mu   sync.Mutex
-	said []string
-}
-
-func (r *recorder) Fatal(args ...any) {
-	r.say(fmt.Sprint(args...))
-	runtime.Goexit()
-}
-
-func (r *recorder) Fatalf(format string, args ...any) {
-	r.say(fmt.Sprintf(format, args...))
-	runtime.Goexit()
-}
-
-func (r *recorder) say(s string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.said = append(r.said, s)
-}
-
 // TestFaults shows that the suite fails when it should: every check has faults
 // that it finds, for the right reason.
 func TestFaults(t *testing.T) {
@@ -1411,14 +1388,9 @@ func TestFaults(t *testing.T) {
 }
 
 func plantAndCheck(t *testing.T, plant func(*fault), check string) string {
-	r := &recorder{TB: t}
-	done := make(chan struct{})
-	go func() { // which Fatal ends
-		defer close(done)
+	return suite.Said(t, func(r testing.TB) {
 		f := &fault{CallStore: heymanito.NewMemoryCalls()}
 		plant(f)
 		callstest.Check(r, check, f)
-	}()
-	<-done
-	return strings.Join(r.said, "\n")
+	})
 }

@@ -13,29 +13,8 @@ import (
 	"time"
 
 	"github.com/heymanito/heymanito"
+	"github.com/heymanito/heymanito/internal/suite"
 )
-
-// parallel calls f(0) … f(n-1) at once, waits for all, and fails with the first
-// error.
-func (r *rig) parallel(n int, f func(i int) error) {
-	r.Helper()
-	errs := make([]error, n)
-	begin := make(chan struct{})
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() {
-			<-begin
-			errs[i] = f(i)
-		})
-	}
-	close(begin)
-	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			r.Fatal(err)
-		}
-	}
-}
 
 // tryCreate is create for goroutines: another call may be in the way, which it
 // returns, and false.
@@ -59,7 +38,7 @@ func checkCreateTogether(r *rig) {
 	for round := range rounds {
 		got := make([]heymanito.Call, callers)
 		created := make([]bool, callers)
-		r.parallel(callers, func(i int) (err error) {
+		suite.Parallel(r, callers, func(i int) (err error) {
 			c := r.call("ann", "bob", fmt.Sprint(round, " ", i))
 			if i%2 == 1 {
 				c.Caller, c.Callee = c.Callee, c.Caller
@@ -101,7 +80,7 @@ func checkOrderTogether(r *rig) {
 	}
 	var clock atomic.Int64
 	all := make([]created, callers*each)
-	r.parallel(callers, func(caller int) error {
+	suite.Parallel(r, callers, func(caller int) error {
 		for i := range each {
 			n := caller*each + i
 			start := clock.Add(1)
@@ -147,7 +126,7 @@ func checkSwapTogether(r *rig) {
 	for round := range rounds {
 		got := make([]heymanito.Call, callers)
 		won := make([]bool, callers)
-		r.parallel(callers, func(i int) (err error) {
+		suite.Parallel(r, callers, func(i int) (err error) {
 			c := there
 			c.Media = fmt.Sprint("round ", round, " of ", i)
 			got[i], won[i], err = r.store.CompareAndSwap(context.Background(), c)
@@ -180,7 +159,7 @@ func checkNoChangeIsLost(r *rig) {
 	first := r.create(c)
 	var mu sync.Mutex
 	versions := map[uint64]bool{first.Version: true}
-	r.parallel(callers, func(int) error {
+	suite.Parallel(r, callers, func(int) error {
 		c := first
 		for n := 0; n < each; {
 			count, err := strconv.Atoi(c.Media)
@@ -216,7 +195,7 @@ func checkNoChangeIsLost(r *rig) {
 func checkPairTogether(r *rig) {
 	const callers, each, pairs = 8, 40, 2
 	var owners [pairs]atomic.Int32
-	r.parallel(callers, func(caller int) error {
+	suite.Parallel(r, callers, func(caller int) error {
 		for i := range each {
 			pair := (caller + i) % pairs
 			c := r.call(fmt.Sprint("ann ", pair), fmt.Sprint("bob ", pair), fmt.Sprint(caller, " ", i))
@@ -257,7 +236,7 @@ func checkAllTogether(r *rig) {
 		version uint64
 	}
 	var had sync.Map // of version
-	r.parallel(callers, func(caller int) error {
+	suite.Parallel(r, callers, func(caller int) error {
 		ctx := context.Background()
 		random := rand.New(rand.NewPCG(uint64(caller), 5))
 		user := func() string { return fmt.Sprint("user ", random.IntN(users)) }

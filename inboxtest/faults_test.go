@@ -16,6 +16,7 @@ import (
 
 	"github.com/heymanito/heymanito"
 	"github.com/heymanito/heymanito/inboxtest"
+	"github.com/heymanito/heymanito/internal/suite"
 )
 
 // fault is a store whose methods can be replaced one by one.
@@ -1284,31 +1285,6 @@ func looksFirst(f *fault, look func(context.Context, heymanito.Entry) (heymanito
 	}
 }
 
-// recorder is a testing.TB that takes note of failures in place of failing.
-type recorder struct {
-	testing.TB
-	mu   sync.Mutex
-	said []string
-}
-
-func (r *recorder) Fatal(args ...any) {
-	r.say(fmt.Sprint(args...))
-	runtime.Goexit()
-}
-
-func (r *recorder) Fatalf(format string, args ...any) {
-	r.say(fmt.Sprintf(format, args...))
-	runtime.Goexit()
-}
-
-func (r *recorder) Log(...any) {}
-
-func (r *recorder) say(s string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.said = append(r.said, s)
-}
-
 // TestFaults shows that the suite fails when it should: every check has faults
 // that it finds, for the right reason.
 func TestFaults(t *testing.T) {
@@ -1345,10 +1321,7 @@ func TestFaults(t *testing.T) {
 }
 
 func plantAndCheck(t *testing.T, plant func(*fault), check string) string {
-	r := &recorder{TB: t}
-	done := make(chan struct{})
-	go func() { // which Fatal ends
-		defer close(done)
+	said := suite.Said(t, func(r testing.TB) {
 		inboxtest.Check(r, check,
 			func(b heymanito.InboxBounds) heymanito.Inbox {
 				f := &fault{}
@@ -1365,8 +1338,7 @@ func plantAndCheck(t *testing.T, plant func(*fault), check string) string {
 				}
 				return store
 			})
-	}()
-	<-done
+	})
 	time.Sleep(time.Second) // what the fault has begun ends
-	return strings.Join(r.said, "\n")
+	return said
 }

@@ -11,29 +11,8 @@ import (
 	"time"
 
 	"github.com/heymanito/heymanito"
+	"github.com/heymanito/heymanito/internal/suite"
 )
-
-// parallel calls f(0) … f(n-1) at once, waits for all, and fails with the first
-// error.
-func (r *rig) parallel(n int, f func(i int) error) {
-	r.Helper()
-	errs := make([]error, n)
-	begin := make(chan struct{})
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() {
-			<-begin
-			errs[i] = f(i)
-		})
-	}
-	close(begin)
-	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			r.Fatal(err)
-		}
-	}
-}
 
 // tryAppend is append for goroutines.
 func (r *rig) tryAppend(entries ...heymanito.Entry) ([]heymanito.Receipt, error) {
@@ -70,7 +49,7 @@ func checkAppendTogether(r *rig) {
 	var clock atomic.Int64
 	var mu sync.Mutex
 	of := map[string]map[uint64]appended{}
-	r.parallel(callers, func(caller int) error {
+	suite.Parallel(r, callers, func(caller int) error {
 		for call := range calls {
 			from, to := fmt.Sprint("user ", (caller+call)%users), fmt.Sprint("user ", (caller+call*call+1)%users)
 			id := fmt.Sprint(caller*calls + call)
@@ -122,7 +101,7 @@ func checkReadTogether(r *rig) {
 	r.start(heymanito.InboxBounds{})
 	var writing atomic.Int32
 	writing.Store(writers)
-	r.parallel(writers+readers, func(i int) error {
+	suite.Parallel(r, writers+readers, func(i int) error {
 		if i < writers {
 			defer writing.Add(-1)
 			for n := range each {
@@ -182,7 +161,7 @@ func checkInFlight(r *rig) {
 	es := []heymanito.Entry{r.message("ann", "bob", `"x"`), r.message("bob", "ann", `"x"`)}
 	es[0].Note = "the first"
 	got := make([][]heymanito.Receipt, at)
-	r.parallel(at, func(i int) (err error) {
+	suite.Parallel(r, at, func(i int) (err error) {
 		got[i], err = r.tryAppend(es...)
 		return err
 	})
@@ -219,7 +198,7 @@ func checkMarksInFlight(r *rig) {
 	marks := rand.New(rand.NewPCG(1, 2)).Perm(callers)
 	var mu sync.Mutex
 	seqs := map[uint64]uint64{} // by mark
-	r.parallel(callers, func(i int) error {
+	suite.Parallel(r, callers, func(i int) error {
 		e := r.receipt("ann", read, "bob", uint64(marks[i]/2+1), delivered)
 		got, err := r.tryAppend(e)
 		if err == nil && !got[0].Duplicate {
@@ -254,7 +233,7 @@ func checkAllTogether(r *rig) {
 	for i := range users {
 		handed[name(i)] = map[uint64]string{}
 	}
-	r.parallel(callers, func(caller int) error {
+	suite.Parallel(r, callers, func(caller int) error {
 		random := rand.New(rand.NewPCG(uint64(caller), 3))
 		for call := range calls {
 			user, peer := name(random.IntN(users)), name(random.IntN(users))
@@ -370,7 +349,7 @@ func checkEndedContext(r *rig) {
 func checkContextEnds(r *rig) {
 	const callers, calls = 20, 20
 	r.start(heymanito.InboxBounds{})
-	r.parallel(callers, func(caller int) error {
+	suite.Parallel(r, callers, func(caller int) error {
 		for call := range calls {
 			ctx, cancel := context.WithCancel(context.Background())
 			go cancel()
