@@ -209,23 +209,30 @@ func (b *switchboard) find(ctx context.Context, user, caller, id, room string) (
 	if err != nil {
 		return nil, asError(err, CodeUnavailable)
 	}
-	var ofRoom, rest []Call
-	for _, c := range slices.Backward(all) {
+	slices.Reverse(all)
+	at := now()
+	all = keep(all, func(c *Call) bool {
 		asCaller, asCallee := c.has(user)
-		switch {
-		case !asCaller && !asCallee || c.Expires.IsZero(): // it never rang
-		case c.forgotten(&b.srv.cfg.callTimes, now()):
-		case caller != "" && c.Caller != caller || id != "" && c.ID != id:
-		case id == "" && room != "" && c.Room == room:
-			ofRoom = append(ofRoom, c)
-		default:
-			rest = append(rest, c)
+		return (asCaller || asCallee) && !c.Expires.IsZero() && // or it never rang
+			!c.forgotten(&b.srv.cfg.callTimes, at) &&
+			(caller == "" || c.Caller == caller) && (id == "" || c.ID == id)
+	})
+	if id == "" && room != "" && slices.ContainsFunc(all, func(c Call) bool { return c.Room == room }) {
+		all = keep(all, func(c *Call) bool { return c.Room == room })
+	}
+	return all, nil
+}
+
+// keep leaves in calls, which are not needed any more, those that are so.
+func keep(calls []Call, is func(*Call) bool) []Call {
+	n := 0
+	for i := range calls {
+		if is(&calls[i]) {
+			calls[n] = calls[i]
+			n++
 		}
 	}
-	if ofRoom != nil {
-		return ofRoom, nil
-	}
-	return rest, nil
+	return calls[:n]
 }
 
 // moveOne changes the first of the calls that an event may mean which is in a
