@@ -216,6 +216,7 @@ func TestHazard4EarlyEvents(t *testing.T) {
 		}
 	}}))
 	bob := wiretest.Connect(t, b.URL, "bob")
+	bob.Expect("inboxReady")
 	err := each(4, rounds, func(i int) error {
 		user := "early" + strconv.Itoa(i)
 		packets := []string{"40"}
@@ -780,6 +781,9 @@ func TestHazard8SlowReader(t *testing.T) {
 		quit, done := make(chan struct{}), make(chan struct{})
 		if transport == "websocket" {
 			slow, err := b.join(user)
+			if err == nil {
+				_, err = await(slow, `42["inboxReady",`)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -870,6 +874,7 @@ func TestHazard9ByteForByte(t *testing.T) {
 		photo[i] = byte(i * 7)
 	}
 	web := wiretest.Connect(t, b.URL, "web")
+	web.Expect("inboxReady")
 	poll := b.startPolling(t, "poll")
 	ann := wiretest.Connect(t, b.URL, "ann")
 	// want is the event up to the time.
@@ -948,6 +953,7 @@ func TestHazard10NoAttachments(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	bob := wiretest.Connect(t, b.URL, "bob")
+	bob.Expect("inboxReady")
 	ann := wiretest.Connect(t, b.URL, "ann")
 	for i := range 20 {
 		if err := ann.Send(fmt.Sprintf(`450-%d["sendMessage",%s]`, 100+i, message("ann", "bob", i, "1"))); err != nil {
@@ -1068,6 +1074,7 @@ func TestHazard12BadAttachments(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, heymanito.Relay("draw"))
 	bob := wiretest.Connect(t, b.URL, "bob")
+	bob.Expect("inboxReady")
 	ann := wiretest.Connect(t, b.URL, "ann")
 	const p0 = `{"_placeholder":true,"num":0}`
 	bad := []struct {

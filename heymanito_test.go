@@ -396,6 +396,7 @@ func TestStory(t *testing.T) {
 			if e := ann.Expect("contact_online"); e.String() != `contact_online("bob")` {
 				t.Error(e)
 			}
+			bob.Expect("inboxReady") // from here on what is sent to him is sent
 			ack := ann.EmitAck("sendMessage", mail("m1", "ann", "bob"))
 			if ack.Delivery != "sent" {
 				t.Errorf("the message was acked %s", ack.Raw)
@@ -458,7 +459,7 @@ func connectGo(uri, user string, transport ...transports.TransportCtor) (*goClie
 	}
 	c := &goClient{Socket: s, heard: make(chan string, 100)}
 	for _, event := range []string{
-		"connect_error", "disconnect", "online_users", "contact_online", "contact_offline", "receiveMessage", "messagesRead",
+		"connect_error", "disconnect", "online_users", "inboxReady", "contact_online", "contact_offline", "receiveMessage", "messagesRead",
 		"incomingCall", "callAccepted", "callRejected",
 	} {
 		_ = s.On(types.EventName(event), func(args ...any) {
@@ -580,6 +581,7 @@ func goStory(kind []transports.TransportCtor) (err error) {
 	ok := map[string]any{"status": "ok"}
 	for _, step := range []func() error{
 		func() error { return bob.hears(`online_users[{`) },
+		func() error { return bob.hears(`inboxReady[{`) }, // from here on what is sent to him is sent
 		func() error { return ann.hears(`contact_online["bob"]`) },
 		func() error {
 			return ann.asks("sendMessage", map[string]any{

@@ -306,6 +306,11 @@ func (b *bed) chat() *pair {
 	if p.ann, err = b.join("ann"); err == nil {
 		p.bob, err = b.join("bob")
 	}
+	for _, ws := range []*wiretest.WS{p.ann, p.bob} { // from there on what is sent to them is sent
+		if err == nil {
+			_, err = await(ws, `42["inboxReady",`)
+		}
+	}
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -128,12 +128,12 @@ func (p *Poll) Next(prefix string) (packets []string, err error) {
 	return packets, nil
 }
 
-// Join connects to the main namespace and waits for online_users.
+// Join connects to the main namespace and waits for the inbox.
 func (p *Poll) Join() error {
 	if err := p.Send("40"); err != nil {
 		return err
 	}
-	_, err := p.Next(`42["online_users",`)
+	_, err := p.Next(`42["inboxReady",`)
 	return err
 }
 
