@@ -3,6 +3,7 @@ package heymanito
 import (
 	"context"
 	"crypto/rand"
+	"hash/maphash"
 	"maps"
 	"math"
 	"slices"
@@ -19,8 +20,8 @@ const memoryInboxTotal = 256_000_000
 // each MemoryInbox has an epoch of its own, so that clients notice.
 //
 // Total is 256 MB by default. It counts the heap that the inboxes take, maps
-// and links included: a short message counts about 400 bytes, the first one to
-// somebody new 900. The process may take up to twice that, by the garbage
+// and links included: a short message counts about 320 bytes, the first one to
+// somebody new 800. The process may take up to twice that, by the garbage
 // collector's default. A message between two users counts in both inboxes,
 // although its body is in memory once.
 //
@@ -40,7 +41,7 @@ type MemoryInbox struct {
 	mu      sync.Mutex
 	users   memoryMap[string, *memoryBox]
 	threads memoryMap[memoryThreadKey, *memoryThread]
-	ids     memoryMap[memoryID, *memoryEntry]         // of entries without a Mark
+	ids     memoryIDs                                 // of entries without a Mark
 	peers   memoryMap[string, memoryList[memoryMark]] // the Marks that others have of them
 
 	kept  memoryList[memoryEntry] // oldest first, as the others are
@@ -76,6 +77,7 @@ type memoryBox struct {
 type memoryThread struct {
 	box         *memoryBox
 	event, peer string
+	salt        uint64 // of the hashes of its ids
 	entries     memoryQueue
 	mark        *memoryMark
 }
@@ -85,28 +87,32 @@ type memoryThreadKey struct {
 	event, peer string
 }
 
-type memoryID struct {
-	thread *memoryThread
-	id     string
+// memoryIDs finds entries by their thread and id. It is a map of hashes: the
+// newest entry that has one, and from there on by sameHash. A map of the names
+// themselves takes twice the time and the room.
+type memoryIDs struct {
+	seed maphash.Seed
+	memoryMap[uint64, *memoryEntry]
 }
 
 // memoryEntry is an entry that is kept, or of which is still known that it was
 // there. Its id is not copied: the inboxes of the two share it.
 type memoryEntry struct {
-	thread   *memoryThread
-	id, note string
-	seq      uint64
-	time     int64          // Unix milliseconds
-	content  *memoryContent // nil: it was dropped
-	links    memoryLinks[memoryEntry]
+	thread           *memoryThread
+	id, note, origin string
+	seq              uint64
+	time             int64        // Unix milliseconds
+	body             []byte       // nil: it was dropped
+	rare             *memoryRare  // what most entries have not; nil: nor has this one
+	sameHash         *memoryEntry // the next older one in memoryIDs
+	links            memoryLinks[memoryEntry]
 }
 
-// memoryContent is what of an entry goes when it is dropped.
-type memoryContent struct {
-	mark           uint64
-	covers, origin string
-	body           []byte
-	attachments    [][]byte
+// memoryRare is what a message without a photo has not.
+type memoryRare struct {
+	mark        uint64
+	covers      string
+	attachments [][]byte
 }
 
 // memoryMark is how far the Marks of one thread reach, and the Receipt of the
@@ -122,12 +128,13 @@ type memoryMark struct {
 // What things count, besides the bytes they carry: themselves, and their part
 // of the maps and queues they are in. A test compares it with the heap.
 const (
-	memoryBoxBytes     = 200
-	memoryThreadBytes  = 190
-	memoryMarkBytes    = 150
-	memoryEntryBytes   = 170
-	memoryContentBytes = 100
-	memorySliceBytes   = 24
+	memoryBoxBytes    = 200
+	memoryThreadBytes = 190
+	memoryMarkBytes   = 150
+	memoryEntryBytes  = 185
+	memoryBodyBytes   = 10
+	memoryRareBytes   = 60
+	memorySliceBytes  = 24
 )
 
 // memoryTidy is how many entries that are too old an Append drops, and how many
@@ -140,7 +147,7 @@ func NewMemoryInbox(b InboxBounds) *MemoryInbox {
 	if err := b.Check(); err != nil {
 		badOption("NewMemoryInbox", "%v", err)
 	}
-	return &MemoryInbox{epoch: rand.Text(), bounds: b.WithDefaults(memoryInboxTotal)}
+	return &MemoryInbox{epoch: rand.Text(), bounds: b.WithDefaults(memoryInboxTotal), ids: memoryIDs{seed: maphash.MakeSeed()}}
 }
 
 // Stats returns the numbers of the store.
@@ -214,7 +221,7 @@ func (m *MemoryInbox) Find(ctx context.Context, k Key, through uint64) (Found, b
 		return Found{}, false, nil
 	}
 	if k.ID != "" {
-		if e := m.ids.of[memoryID{thread, k.ID}]; e != nil && e.known(now) {
+		if e := m.ids.find(thread, k.ID); e != nil && e.known(now) {
 			return Found{e.receipt(), e.id}, true, nil
 		}
 		return Found{}, false, nil
@@ -252,7 +259,7 @@ func (m *MemoryInbox) Forget(ctx context.Context, user string) error {
 	if box := m.users.of[user]; box != nil {
 		for len(box.entries.of) > 0 {
 			e := box.entries.of[0]
-			if e.content != nil {
+			if e.isKept() {
 				m.empty(e)
 			}
 			m.forget(e)
@@ -302,21 +309,27 @@ func (m *MemoryInbox) append(e *Entry, now int64) Receipt {
 	}
 	entry := &memoryEntry{
 		thread: thread, id: e.ID, note: e.Note, seq: box.last, time: e.Time.UnixMilli(),
-		content: &memoryContent{mark: e.Mark, covers: e.Covers, origin: e.Origin, body: e.Body, attachments: e.Attachments},
+		body: e.Body, origin: e.Origin,
+	}
+	if e.Body == nil {
+		entry.body = []byte{}
+	}
+	if e.Mark > 0 || e.Covers != "" || e.Attachments != nil {
+		entry.rare = &memoryRare{mark: e.Mark, covers: e.Covers, attachments: e.Attachments}
 	}
 	box.used = entry.time
 	box.entries.push(entry)
 	thread.entries.push(entry)
 	m.kept.push(entry, (*memoryEntry).byAge)
 	if e.Mark == 0 {
-		m.ids.set(memoryID{thread, entry.id}, entry)
+		m.ids.add(entry)
 	} else {
 		m.raise(thread, e.Mark, entry)
 		if e.Covers != "" {
 			m.raise(m.thread(box, e.Covers, e.Peer), e.Mark, entry)
 		}
 	}
-	size := entry.size() + entry.content.size()
+	size := entry.size() + entry.contentSize()
 	box.bytes += size
 	m.keptBytes += size
 	m.stats.Bytes += size
@@ -332,7 +345,7 @@ func (m *MemoryInbox) duplicate(thread *memoryThread, e *Entry, now int64) (Rece
 		}
 		return Receipt{}, false
 	}
-	first := m.ids.of[memoryID{thread, e.ID}]
+	first := m.ids.find(thread, e.ID)
 	if first == nil || !first.known(now) {
 		return Receipt{}, false
 	}
@@ -367,7 +380,7 @@ func (m *MemoryInbox) thread(box *memoryBox, event, peer string) *memoryThread {
 	}
 	names := event + peer // a copy: they may be parts of something bigger
 	k.event, k.peer = names[:len(event)], names[len(event):]
-	thread := &memoryThread{box: box, event: k.event, peer: k.peer}
+	thread := &memoryThread{box: box, event: k.event, peer: k.peer, salt: maphash.Comparable(m.ids.seed, k)}
 	m.threads.set(k, thread)
 	m.stats.Bytes += thread.size()
 	return thread
@@ -501,13 +514,13 @@ func (m *MemoryInbox) forgetUnknown(box *memoryBox, now int64) {
 func (m *MemoryInbox) empty(e *memoryEntry) {
 	thread := e.thread
 	box := thread.box
-	size := e.content.size()
+	size := e.contentSize()
 	m.stats.Bytes -= size
 	size += e.size()
 	box.bytes -= size
 	m.keptBytes -= size
 	m.stats.Entries--
-	e.content = nil
+	e.body, e.rare, e.origin = nil, nil, ""
 	m.kept.remove(e, (*memoryEntry).byAge)
 	m.gone.push(e, (*memoryEntry).byAge)
 	if !thread.isKept() {
@@ -526,9 +539,7 @@ func (m *MemoryInbox) forget(e *memoryEntry) {
 	m.gone.remove(e, (*memoryEntry).byAge)
 	box.entries.pop()
 	thread.entries.pop()
-	if id := (memoryID{thread, e.id}); m.ids.of[id] == e { // and not a later one
-		m.ids.delete(id)
-	}
+	m.ids.remove(e)
 	m.stats.Bytes -= e.size()
 	m.settle(thread)
 }
@@ -588,14 +599,16 @@ func (t *memoryThread) size() int { return memoryThreadBytes + len(t.event) + le
 // isKept reports whether it has entries that are kept.
 func (t *memoryThread) isKept() bool {
 	n := len(t.entries.of)
-	return n > 0 && t.entries.of[n-1].content != nil
+	return n > 0 && t.entries.of[n-1].isKept()
 }
+
+func (e *memoryEntry) isKept() bool { return e.body != nil }
 
 func (e *memoryEntry) size() int { return memoryEntryBytes + len(e.id) + len(e.note) }
 
 // known reports whether a duplicate of e is recognised.
 func (e *memoryEntry) known(now int64) bool {
-	return e.content != nil ||
+	return e.isKept() ||
 		now-e.time < DuplicateAge.Milliseconds() && e.seq+DuplicateCount > e.thread.box.last
 }
 
@@ -603,21 +616,28 @@ func (e *memoryEntry) receipt() Receipt { return receiptOf(e.seq, e.time, e.note
 
 // entry is e, which is kept, as it was appended.
 func (e *memoryEntry) entry() Entry {
-	c := e.content
+	rare := e.rare
+	if rare == nil {
+		rare = &memoryRare{}
+	}
 	return Entry{
 		Key:  Key{User: e.thread.box.user, Event: e.thread.event, Peer: e.thread.peer, ID: e.id},
-		Mark: c.mark, Covers: c.covers, Time: time.UnixMilli(e.time),
-		Body: c.body, Attachments: c.attachments, Origin: c.origin, Note: e.note, Seq: e.seq,
+		Mark: rare.mark, Covers: rare.covers, Time: time.UnixMilli(e.time),
+		Body: e.body, Attachments: rare.attachments, Origin: e.origin, Note: e.note, Seq: e.seq,
 	}
 }
 
 func (e *memoryEntry) byAge() *memoryLinks[memoryEntry] { return &e.links }
 
-// size counts what the slices hold on to, not only what is in them.
-func (c *memoryContent) size() int {
-	n := memoryContentBytes + len(c.covers) + len(c.origin) + cap(c.body)
-	for _, a := range c.attachments {
-		n += memorySliceBytes + cap(a)
+// contentSize counts what goes when the entry is dropped: what the slices hold on
+// to, not only what is in them.
+func (e *memoryEntry) contentSize() int {
+	n := memoryBodyBytes + len(e.origin) + cap(e.body)
+	if e.rare != nil {
+		n += memoryRareBytes + len(e.rare.covers)
+		for _, a := range e.rare.attachments {
+			n += memorySliceBytes + cap(a)
+		}
 	}
 	return n
 }
@@ -631,6 +651,44 @@ func (k *memoryMark) ofPeer() *memoryLinks[memoryMark] { return &k.peerLinks }
 // receiptOf is the Receipt of an entry that is there already.
 func receiptOf(seq uint64, at int64, note string) Receipt {
 	return Receipt{Seq: seq, Duplicate: true, Time: time.UnixMilli(at), Note: note}
+}
+
+func (m *memoryIDs) hash(thread *memoryThread, id string) uint64 {
+	return thread.salt ^ maphash.String(m.seed, id)
+}
+
+// find returns the newest entry of that id, or nil.
+func (m *memoryIDs) find(thread *memoryThread, id string) *memoryEntry {
+	e := m.of[m.hash(thread, id)]
+	for e != nil && (e.thread != thread || e.id != id) {
+		e = e.sameHash
+	}
+	return e
+}
+
+func (m *memoryIDs) add(e *memoryEntry) {
+	h := m.hash(e.thread, e.id)
+	e.sameHash = m.of[h]
+	m.set(h, e)
+}
+
+// remove takes e out, if it is in.
+func (m *memoryIDs) remove(e *memoryEntry) {
+	h := m.hash(e.thread, e.id)
+	switch first := m.of[h]; {
+	case first == nil:
+	case first != e:
+		for at := first; at.sameHash != nil; at = at.sameHash {
+			if at.sameHash == e {
+				at.sameHash = e.sameHash
+				return
+			}
+		}
+	case e.sameHash != nil:
+		m.of[h] = e.sameHash
+	default:
+		m.delete(h)
+	}
 }
 
 // memoryQueue is entries in the order of their seqs.

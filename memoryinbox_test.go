@@ -47,6 +47,7 @@ func inboxAppend(t testing.TB, m *MemoryInbox, entries ...Entry) []Receipt {
 // liveHeap is the bytes on the heap that are in use.
 func liveHeap() int {
 	runtime.GC()
+	runtime.GC() // pools give up what they hold at the second
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	return int(s.HeapAlloc)
@@ -389,6 +390,13 @@ func (m *MemoryInbox) audit() error {
 	kept, ids, idle, peers, threads := 0, 0, 0, map[string]int{}, map[*memoryThread]int{}
 	inKept, inGone, inIdle := listed(&m.kept, (*memoryEntry).byAge), listed(&m.gone, (*memoryEntry).byAge), listed(&m.idle, (*memoryBox).byAge)
 	marks := listed(&m.marks, (*memoryMark).byTime)
+	byID := map[*memoryEntry]bool{}
+	for h, e := range m.ids.of {
+		for ; e != nil; e = e.sameHash {
+			check(!byID[e] && m.ids.hash(e.thread, e.id) == h, "%q is by another id", e.id)
+			byID[e] = true
+		}
+	}
 	for name, box := range m.users.of {
 		check(name == box.user && box.fresh == 0, "box %q of %q, fresh %d", box.user, name, box.fresh)
 		check(box.began <= box.dropped && box.dropped <= box.last, "it began behind %d, %d is dropped, the last is %d", box.began, box.dropped, box.last)
@@ -396,12 +404,12 @@ func (m *MemoryInbox) audit() error {
 		for i, e := range box.entries.of {
 			check(e.thread.box == box, "an entry of another box")
 			check(i == n-1 || box.entries.of[i+1].seq == e.seq+1, "behind %d comes %d", e.seq, box.entries.of[min(i+1, n-1)].seq)
-			check((e.content != nil) == (e.seq > box.dropped), "%d is kept: %t, dropped: %d", e.seq, e.content != nil, box.dropped)
+			check(e.isKept() == (e.seq > box.dropped), "%d is kept: %t, dropped: %d", e.seq, e.isKept(), box.dropped)
 			is.Bytes += e.size()
-			if e.content != nil {
+			if e.isKept() {
 				is.Entries++
-				is.Bytes += e.content.size()
-				bytes += e.size() + e.content.size()
+				is.Bytes += e.contentSize()
+				bytes += e.size() + e.contentSize()
 				check(inKept[e], "a kept entry is not in the list")
 			} else {
 				check(inGone[e], "one that was dropped is not in the list")
@@ -409,7 +417,7 @@ func (m *MemoryInbox) audit() error {
 			at := threads[e.thread]
 			check(at < len(e.thread.entries.of) && e.thread.entries.of[at] == e, "%d is not in its thread", e.seq)
 			threads[e.thread]++
-			if m.ids.of[memoryID{e.thread, e.id}] == e {
+			if byID[e] {
 				ids++
 			}
 		}
@@ -447,7 +455,7 @@ func (m *MemoryInbox) audit() error {
 	check(len(marks) == 0, "%d marks of nobody", len(marks))
 	check(len(m.peers.of) == len(peers), "%d peers, are %d", len(m.peers.of), len(peers))
 	check(len(m.threads.of) == len(threads), "%d threads, are %d", len(m.threads.of), len(threads))
-	check(len(m.ids.of) == ids, "%d ids, are %d", len(m.ids.of), ids)
+	check(len(byID) == ids, "%d entries by their ids, are %d", len(byID), ids)
 	check(len(inIdle) == idle, "%d idle, are %d", len(inIdle), idle)
 	check(len(inKept) == is.Entries, "%d kept, are %d", len(inKept), is.Entries)
 	check(m.stats == is, "counted %+v, is %+v", m.stats, is)

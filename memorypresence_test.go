@@ -141,7 +141,7 @@ func TestMemoryPresenceInventedNames(t *testing.T) {
 		size = 25 << 20 // "about 20 MB", and the garbage of a map that has grown
 	)
 	name := func(i int) string { return fmt.Sprintf("invented-user-%06d", i) }
-	before := heapBytes()
+	before := heapNow()
 	m := heymanito.NewMemoryPresence()
 	login := func(from, to int) {
 		for i := from; i < to; i++ {
@@ -150,7 +150,7 @@ func TestMemoryPresenceInventedNames(t *testing.T) {
 		}
 	}
 	login(0, keep)
-	full := heapBytes() - before
+	full := heapNow() - before
 	t.Logf("%d users offline take %d bytes, %d each", keep, full, full/keep)
 	if full > size {
 		t.Errorf("%d users offline take %d bytes, more than %d", keep, full, size)
@@ -160,7 +160,7 @@ func TestMemoryPresenceInventedNames(t *testing.T) {
 	}
 	login(keep, keep+more)
 	// The map may grow once more at the same number of users.
-	grown := heapBytes() - before - full
+	grown := heapNow() - before - full
 	t.Logf("%d more take %d bytes", more, grown)
 	if grown > 8<<20 {
 		t.Errorf("%d more users have taken %d bytes", more, grown)
@@ -174,7 +174,7 @@ func TestMemoryPresenceInventedNames(t *testing.T) {
 // TestMemoryPresenceCopiesNames sets names that are pieces of long strings.
 func TestMemoryPresenceCopiesNames(t *testing.T) {
 	const users, long = 100, 1 << 20
-	before := heapBytes()
+	before := heapNow()
 	m := heymanito.NewMemoryPresence()
 	for i := range users {
 		request := strconv.Itoa(i) + " s " + strings.Repeat("x", long)
@@ -187,17 +187,10 @@ func TestMemoryPresenceCopiesNames(t *testing.T) {
 			presenceOff(t, m, user)
 		}
 	}
-	if got := heapBytes() - before; got > users*long/10 {
+	if got := heapNow() - before; got > users*long/10 {
 		t.Errorf("%d users with short names take %d bytes", users, got)
 	}
 	runtime.KeepAlive(m)
-}
-
-func heapBytes() int {
-	runtime.GC()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return int(s.HeapAlloc)
 }
 
 func TestMemoryPresenceLastSeenIsNow(t *testing.T) {
