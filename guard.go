@@ -15,9 +15,18 @@ type guard struct {
 
 var _ Inbox = guard{}
 
+// limit is context.WithTimeout with storeTimeout. Our own store in memory never
+// waits, and is spared the timer.
+func (g guard) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, never := g.inbox.(*MemoryInbox); never {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, storeTimeout)
+}
+
 func (g guard) Append(ctx context.Context, entries ...Entry) (receipts []Receipt, err error) {
 	defer g.srv.recovered("Inbox.Append", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	receipts, err = g.inbox.Append(ctx, entries...)
 	if err == nil && len(receipts) != len(entries) {
@@ -28,7 +37,7 @@ func (g guard) Append(ctx context.Context, entries ...Entry) (receipts []Receipt
 
 func (g guard) Since(ctx context.Context, user string, after uint64, limit int) (page Page, err error) {
 	defer g.srv.recovered("Inbox.Since", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	page, err = g.inbox.Since(ctx, user, after, limit)
 	if err != nil {
@@ -51,21 +60,21 @@ func (g guard) Since(ctx context.Context, user string, after uint64, limit int) 
 
 func (g guard) Find(ctx context.Context, k Key, through uint64) (found Found, ok bool, err error) {
 	defer g.srv.recovered("Inbox.Find", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	return g.inbox.Find(ctx, k, through)
 }
 
 func (g guard) AckThrough(ctx context.Context, user string, seq uint64) (err error) {
 	defer g.srv.recovered("Inbox.AckThrough", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	return g.inbox.AckThrough(ctx, user, seq)
 }
 
 func (g guard) Forget(ctx context.Context, user string) (err error) {
 	defer g.srv.recovered("Inbox.Forget", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	return g.inbox.Forget(ctx, user)
 }
