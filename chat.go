@@ -41,11 +41,11 @@ func (s *Server) sendMessage(ctx context.Context, d *device, e *socketio.Event) 
 	if err := messageID(f[0], "id"); err != nil {
 		return nil, err
 	}
-	from, err := name(f[1], "senderChatPath")
+	from, err := d.itself(f[1], "senderChatPath")
 	if err != nil {
 		return nil, err
 	}
-	to, err := chatPath(f[2], "recipientChatPath")
+	to, err := s.chatPath(f[2], "recipientChatPath")
 	if err != nil {
 		return nil, err
 	}
@@ -60,18 +60,22 @@ func (s *Server) sendMessage(ctx context.Context, d *device, e *socketio.Event) 
 	if err != nil {
 		return nil, err
 	}
-	m := newMail(e, f, from, to)
+	m, _ := s.mails.Get().(*mail)
+	if m == nil {
+		m = new(mail)
+	}
+	m.fill(e, f, from, to)
 	m.silent, m.known = silent, known
 	fly := func() (outcome, *Error) { return s.handleMail(ctx, d, m) }
-	out, err := s.flights.once(ctx, m.key, fly)
+	out, err := s.flights.once(ctx, m.key, &m.flight, fly)
 	if err != nil {
 		return nil, err
 	}
-	fields := m.ack(out, s.cfg.keep)
+	fields := m.ack(m.fields[:0], out, s.cfg.keep)
 	if d.feed == nil {
 		s.answer(d, e, fields, nil) // it does not wait for the hooks
 	} else {
-		d.feed.acted(ctx, out.seq, out.own, func() { s.answer(d, e, fields, nil) })
+		d.feed.acted(ctx, out.seq, out.own, e, fields)
 	}
 	switch {
 	case m.watch == nil:
@@ -82,24 +86,31 @@ func (s *Server) sendMessage(ctx context.Context, d *device, e *socketio.Event) 
 	default:
 		s.settled(m.watch)
 	}
-	return fields, nil
+	if m.flight.done == nil { // else somebody may look at it still
+		*m = mail{fields: fields}
+		s.mails.Put(m)
+	}
+	return nil, nil // it was answered
 }
 
 // mail is a message being handled.
 type mail struct {
 	Message
-	key    Key // of the sender's entry
-	body   []byte
-	silent bool
-	known  bool // the sender may know whether the recipient is there
-	watch  *watch
-	kept   bool // the vigils have it
+	key     Key // of the sender's entry
+	body    []byte
+	silent  bool
+	known   bool // the sender may know whether the recipient is there
+	watch   *watch
+	kept    bool // the vigils have it
+	flight  flight
+	entries [2]Entry // what the inbox is given
+	fields  []byte   // of the ack
 }
 
-// newMail puts the message of an event together once, so that it can be kept:
-// the Message's slices are parts of its body.
-func newMail(e *socketio.Event, f [5][]byte, from, to string) *mail {
-	m := &mail{Message: Message{From: from, To: to, Time: now()}}
+// fill puts the message of an event together once, so that it can be kept: the
+// Message's slices are parts of its body.
+func (m *mail) fill(e *socketio.Event, f [5][]byte, from, to string) {
+	m.Message = Message{From: from, To: to, Time: now()}
 	o := socketio.NewValue(e, 128+len(f[0])+len(f[1])+len(f[2])+len(f[3])+len(f[4]))
 	var at [5][2]int
 	for i, key := range messageKeys {
@@ -111,7 +122,7 @@ func newMail(e *socketio.Event, f [5][]byte, from, to string) *mail {
 		o.Value(f[i])
 		at[i][1] = o.Len()
 	}
-	m.body, m.Attachments = o.Raw(`,"ts":`).Bytes(appendMillis(nil, m.Time)).Raw("}").Body()
+	m.body, m.Attachments = o.Raw(`,"ts":`).Int(m.Time.UnixMilli()).Raw("}").Body()
 	m.body[0] = '{'
 	part := func(i int) []byte {
 		if f[i] == nil {
@@ -125,7 +136,6 @@ func newMail(e *socketio.Event, f [5][]byte, from, to string) *mail {
 		event = eventReceive // a message to oneself is one entry
 	}
 	m.key = Key{User: from, Event: event, Peer: to, ID: string(m.ID)}
-	return m
 }
 
 // recipientKey is the key of the recipient's entry.
@@ -137,8 +147,8 @@ func (m *mail) entry(k Key, origin, note string) Entry {
 	return Entry{Key: k, Time: m.Time, Body: m.body, Attachments: m.Attachments, Origin: origin, Note: note}
 }
 
-func (m *mail) ack(out outcome, keep bool) []byte {
-	fields := append([]byte(`,"id":`), m.ID...)
+func (m *mail) ack(fields []byte, out outcome, keep bool) []byte {
+	fields = append(append(fields, `,"id":`...), m.ID...)
 	if keep {
 		fields = append(fields, `,"seq":`...)
 		fields = strconv.AppendUint(fields, out.seq, 10)
@@ -170,7 +180,7 @@ func (s *Server) handleMail(ctx context.Context, d *device, m *mail) (out outcom
 		return s.relayMail(ctx, d, m, out)
 	}
 	out.delivery = s.foresee(d, m)
-	entries := []Entry{m.entry(m.key, d.SocketID, out.delivery)}
+	entries := append(m.entries[:0], m.entry(m.key, d.SocketID, out.delivery))
 	if m.From != m.To && !m.silent {
 		entries = append(entries, m.entry(m.recipientKey(), "", ""))
 	}
@@ -279,7 +289,7 @@ func (s *Server) relayMail(ctx context.Context, d *device, m *mail, out outcome)
 	} else if ok {
 		return m.again(was.Receipt), nil
 	}
-	var reached []Device
+	var reached []*device
 	there := len(others(s.registry.devices(m.To), d)) > 0
 	if !m.silent {
 		reached = s.relayTo(m, d)
@@ -314,7 +324,7 @@ func (s *Server) relayMail(ctx context.Context, d *device, m *mail, out outcome)
 
 // relayTo sends a message to the devices of its recipient, until one lives, and
 // returns those that took it.
-func (s *Server) relayTo(m *mail, d *device) (reached []Device) {
+func (s *Server) relayTo(m *mail, d *device) (reached []*device) {
 	var frames []*engineio.Frame
 	var tried []*device
 	for more := true; more && len(reached) == 0; {
@@ -327,7 +337,7 @@ func (s *Server) relayTo(m *mail, d *device) (reached []Device) {
 				frames = m.frames(eventReceive)
 			}
 			if t.conn.Send(frames...) {
-				reached = append(reached, t.Device)
+				reached = append(reached, t)
 			}
 			// If none of them lives any more, a device that has connected
 			// meanwhile gets it: there may have been one at every moment.

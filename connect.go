@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/heymanito/heymanito/internal/engineio"
@@ -92,7 +93,7 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 	if e != nil {
 		return nil, e
 	}
-	id := Identity{ChatPath: userID}
+	id := Identity{ChatPath: strings.Clone(userID)} // the rest of the query does not stay with it
 	if s.cfg.auth != nil {
 		id, err = s.cfg.auth(ctx, Handshake{Request: r, Query: q, UserID: userID, Auth: auth})
 		if err != nil {

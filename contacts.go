@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/heymanito/heymanito/internal/engineio"
 	"github.com/heymanito/heymanito/internal/socketio"
 )
 
@@ -174,9 +175,22 @@ func (cs *circles) fetch(x string) {
 	})
 }
 
+// edgeNews is an edge that several circles are told of: encoded once, if any is.
+type edgeNews struct {
+	Edge
+	frames edgeFrames
+}
+
+func (n *edgeNews) of(d *device) *engineio.Frame {
+	if n.frames.plain == nil {
+		n.frames = framesOf(n.Edge, (*socketio.Outgoing).Frame, (*socketio.Outgoing).Frame)
+	}
+	return n.frames.of(d)
+}
+
 // pair tells y's devices of x if what they believe is not so any more. e is the
 // edge that brought it about, if any.
-func (cs *circles) pair(x, y string, e *Edge) {
+func (cs *circles) pair(x, y string, e *edgeNews) {
 	cx, cy := cs.of[x], cs.of[y]
 	if cy == nil {
 		return
@@ -195,11 +209,10 @@ func (cs *circles) pair(x, y string, e *Edge) {
 		return
 	}
 	if e == nil {
-		e = &Edge{Presence: Presence{User: x, Online: sees, LastSeen: now()}}
+		e = &edgeNews{Edge: Edge{Presence: Presence{User: x, Online: sees, LastSeen: now()}}}
 	}
-	f := presenceFrames(*e)
 	for _, d := range cy.devices {
-		d.conn.Send(f.of(d)...)
+		d.conn.Send(e.of(d))
 	}
 }
 
@@ -208,8 +221,9 @@ func (cs *circles) edge(e Edge) {
 	if e.Online {
 		cs.fetch(e.User)
 	}
+	news := &edgeNews{Edge: e}
 	for y := range cs.knownBy[e.User] {
-		cs.pair(e.User, y, &e)
+		cs.pair(e.User, y, news)
 	}
 	if c := cs.of[e.User]; c != nil {
 		cs.discard(c)

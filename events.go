@@ -1,6 +1,7 @@
 package heymanito
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,17 +92,10 @@ func (s *Server) answer(d *device, e *socketio.Event, fields []byte, err *Error)
 		return
 	}
 	if err == nil {
-		e.Ack(okAck(fields))
+		e.Ack([]byte(`{"status":"ok"`), fields, []byte("}"))
 		return
 	}
 	e.Ack(errorAck(err))
-}
-
-func okAck(fields []byte) []byte {
-	b := make([]byte, 0, 16+len(fields))
-	b = append(b, `{"status":"ok"`...)
-	b = append(b, fields...)
-	return append(b, '}')
 }
 
 func errorAck(e *Error) []byte {
@@ -188,6 +182,24 @@ func chatPath(raw []byte, field string) (string, *Error) {
 		return "", Errorf(CodeInvalid, "%s must be a chatPath: a non-empty string of at most %d bytes without control characters", field, maxNameBytes)
 	}
 	return s, nil
+}
+
+// chatPath is chatPath without a copy of the name of somebody who is here.
+func (s *Server) chatPath(raw []byte, field string) (string, *Error) {
+	if n := len(raw); n > 2 && raw[0] == '"' && bytes.IndexByte(raw, '\\') < 0 {
+		if path, ok := s.registry.path(raw[1 : n-1]); ok {
+			return path, nil
+		}
+	}
+	return chatPath(raw, field)
+}
+
+// itself is name without a copy of the device's own.
+func (d *device) itself(raw []byte, field string) (string, *Error) {
+	if jsonspan.TextEqual(raw, d.ChatPath) {
+		return d.ChatPath, nil
+	}
+	return name(raw, field)
 }
 
 // messageID checks a message id, a string or a number, which travels as it is.

@@ -37,19 +37,18 @@ type feed struct {
 	acting   bool   // an event of the device is being appended: its entry waits for its ack
 	owed     *owedAck
 
-	out    []*engineio.Frame // sent, and not flushed
-	unread []sentEntry       // sent, and not proven to be read, oldest first
-	most   int               // unread ones that it may have
-	heard  uint64            // the client has read its connection up to here
-	proven uint64            // what was sent up to here was read, and called back for where it was asked
+	unread []sentEntry // sent, and not proven to be read, oldest first
+	most   int         // unread ones that it may have
+	heard  uint64      // the client has read its connection up to here
+	proven uint64      // what was sent up to here was read, and called back for where it was asked
 	report report
 
 	claiming bool          // what the client says it has is being looked up
-	closed   chan struct{} // closed with the feed
+	closed   chan struct{} // closed with the feed; nil: nobody waits for that
 }
 
 func newFeed(s *Server, d *device) *feed {
-	return &feed{srv: s, d: d, closed: make(chan struct{})}
+	return &feed{srv: s, d: d}
 }
 
 type feedState uint8
@@ -74,10 +73,11 @@ type sentEntry struct {
 // owedAck is the ack of a device's own event, which waits until everything in
 // front of its entry was sent.
 type owedAck struct {
-	seq  uint64
-	own  bool // the entry is this connection's own, and not to be sent
-	ack  func()
-	done chan struct{}
+	seq    uint64
+	own    bool // the entry is this connection's own, and not to be sent
+	event  *socketio.Event
+	fields []byte
+	done   chan struct{} // closed when it was sent; nil: nobody waits for that
 }
 
 const (
@@ -152,13 +152,16 @@ func (f *feed) offer(l *letter) {
 		f.follow()
 	default:
 		f.send(l)
-		f.flush()
+		f.d.conn.Ask()
 	}
 }
 
-// send sends the next entry, with the next flush. With mu.
+// send sends the next entry. With mu.
 func (f *feed) send(l *letter) {
-	f.out = append(f.out, l.frames(f.d)...)
+	if !f.d.sendLetter(l) {
+		f.close()
+		return
+	}
 	f.pos = l.Seq
 	s := sentEntry{seq: l.Seq, asks: l.asks(f.d)}
 	if l.Event == eventReceive && l.Peer != f.d.ChatPath {
@@ -168,16 +171,6 @@ func (f *feed) send(l *letter) {
 	if len(f.unread) > f.most {
 		f.d.conn.Close(engineio.SlowReader)
 	}
-}
-
-// flush hands what was sent to the connection, which asks the client to show
-// that it has read it. With mu.
-func (f *feed) flush() {
-	if f.state != feedClosed && len(f.out) > 0 && !f.d.sendMarked(f.pos, nil, f.out) {
-		f.close()
-	}
-	clear(f.out)
-	f.out = f.out[:0]
 }
 
 const (
@@ -226,22 +219,30 @@ func (f *feed) idle() {
 	}
 }
 
-// acted ends act: ack goes out when everything in front of seq was sent, and
-// before anything behind it. own: the entry is that of this event, and not
-// older. It waits for that, or for the end of the connection.
-func (f *feed) acted(ctx context.Context, seq uint64, own bool, ack func()) {
+// acted ends act: the ack of e, with fields, goes out when everything in front
+// of seq was sent, and before anything behind it. own: the entry is that of this
+// event, and not older. It waits for that, or for the end of the connection.
+func (f *feed) acted(ctx context.Context, seq uint64, own bool, e *socketio.Event, fields []byte) {
+	owed := owedAck{seq: seq, own: own, event: e, fields: fields}
 	f.mu.Lock()
 	f.acting = false
 	f.want = max(f.want, seq)
-	owed := &owedAck{seq: seq, own: own, ack: ack, done: make(chan struct{})}
-	f.owed = owed
-	f.pay()
+	wait := !f.pays(&owed)
+	if wait {
+		late := owed
+		late.done = make(chan struct{})
+		f.owed = &late
+		owed.done = late.done
+	}
 	if f.state == feedHeld || f.state == feedFull || f.state == feedLive && f.want > f.pos {
 		f.follow()
 	}
 	f.mu.Unlock()
 	if own { // the device that acts has what its action brings
 		f.srv.vigils.given(f.d, seq-1, seq)
+	}
+	if !wait {
+		return
 	}
 	select {
 	case <-owed.done:
@@ -254,22 +255,25 @@ func (f *feed) acted(ctx context.Context, seq uint64, own bool, ack func()) {
 
 // pay sends the ack that is owed, if it is its turn. With mu.
 func (f *feed) pay() {
-	o := f.owed
+	if o := f.owed; o != nil && f.pays(o) {
+		f.owed = nil
+		close(o.done)
+	}
+}
+
+// pays sends an ack if it is its turn. With mu.
+func (f *feed) pays(o *owedAck) bool {
 	switch {
-	case o == nil:
-		return
 	case o.own && f.pos+1 == o.seq:
 		f.pos = o.seq
 		if len(f.unread) == 0 {
 			f.proven = f.pos
 		}
 	case f.pos < o.seq && f.state != feedClosed:
-		return
+		return false
 	}
-	f.owed = nil // flush may close the feed, which pays
-	f.flush()    // what is in front of it
-	o.ack()
-	close(o.done)
+	f.srv.answer(f.d, o.event, o.fields, nil)
+	return true
 }
 
 // follow reads the inbox on from pos, on a goroutine of its own; at its end
@@ -446,7 +450,7 @@ func (f *feed) budget() int { return min(replayBudget, f.srv.cfg.maxQueue/4) }
 func (f *feed) takeSome(entries []Entry) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	defer f.flush()
+	defer f.d.conn.Ask() // once, behind them all
 	for left := f.budget(); n < len(entries) && (left > 0 || n == 0); n++ {
 		e := &entries[n]
 		f.pay() // an ack may be due before e
@@ -521,9 +525,20 @@ func (f *feed) has(seq uint64) bool {
 	return f.began < seq && seq <= f.proven
 }
 
+// whenClosed returns what is closed with the feed. With mu.
+func (f *feed) whenClosed() <-chan struct{} {
+	if f.closed == nil {
+		f.closed = make(chan struct{})
+		if f.state == feedClosed {
+			close(f.closed)
+		}
+	}
+	return f.closed
+}
+
 // close ends the feed: whoever waits for it is let go. With mu.
 func (f *feed) close() {
-	if f.state != feedClosed {
+	if f.state != feedClosed && f.closed != nil {
 		close(f.closed)
 	}
 	f.state = feedClosed

@@ -13,23 +13,28 @@ type flights struct {
 }
 
 type flight struct {
-	done chan struct{}
+	done chan struct{} // closed at the end; nil: nobody waits for it
 	out  outcome
 	ok   bool
 }
 
 // once calls fly, unless it is being called for the same key: then it waits for
-// that one's outcome. After one that failed the next is handled anew.
-func (f *flights) once(ctx context.Context, k Key, fly func() (outcome, *Error)) (outcome, *Error) {
+// that one's outcome. After one that failed the next is handled anew. mine is a
+// new flight, which others may know of when once has returned.
+func (f *flights) once(ctx context.Context, k Key, mine *flight, fly func() (outcome, *Error)) (outcome, *Error) {
 	for {
 		f.mu.Lock()
 		first := f.of[k]
 		if first == nil {
 			break
 		}
+		if first.done == nil {
+			first.done = make(chan struct{})
+		}
+		done := first.done
 		f.mu.Unlock()
 		select {
-		case <-first.done:
+		case <-done:
 		case <-ctx.Done():
 			return outcome{}, &Error{Code: CodeUnavailable, Err: ctx.Err()}
 		}
@@ -39,7 +44,6 @@ func (f *flights) once(ctx context.Context, k Key, fly func() (outcome, *Error))
 			return out, nil
 		}
 	}
-	mine := &flight{done: make(chan struct{})}
 	if f.of == nil {
 		f.of = map[Key]*flight{}
 	}
@@ -49,7 +53,9 @@ func (f *flights) once(ctx context.Context, k Key, fly func() (outcome, *Error))
 		f.mu.Lock()
 		delete(f.of, k)
 		f.mu.Unlock()
-		close(mine.done)
+		if mine.done != nil {
+			close(mine.done)
+		}
 	}()
 	out, err := fly()
 	mine.out, mine.ok = out, err == nil

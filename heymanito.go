@@ -58,6 +58,7 @@ type Server struct {
 	roster   *roster
 	inbox    Inbox
 	flights  flights
+	mails    sync.Pool // of *mail, for the next message
 	doubts   doubts
 	vigils   *vigils
 	calls    *switchboard
@@ -106,7 +107,6 @@ func New(opts ...Option) *Server {
 		Transports:        cfg.transports,
 		RemoteAddr:        cfg.remoteAddr,
 		Keep:              withOwnRoute,
-		Base:              s.ctx,
 		Log:               cfg.log,
 		Open: func(sock *engineio.Socket) engineio.Handler {
 			return socketio.New(sock, (*host)(s), socketio.Limits{

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -384,7 +383,7 @@ func TestStory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rt := heymanito.New(heymanito.WithLogger(slog.New(slog.DiscardHandler)), heymanito.WithDrain(0))
 			h, prefix := mount(rt)
-			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			srv := wiretest.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				// The raw client always asks for /socket.io/.
 				r.URL.Path = prefix + r.URL.Path
 				h.ServeHTTP(w, r)
@@ -557,7 +556,7 @@ func goStory(kind []transports.TransportCtor) (err error) {
 		heymanito.WithHeartbeat(100*time.Millisecond, wiretest.Timeout), heymanito.WithOfflineGrace(0))
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", rt)
-	srv := httptest.NewServer(mux)
+	srv := wiretest.Serve(mux)
 	defer srv.Close()
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), wiretest.Timeout)
@@ -780,7 +779,7 @@ func TestShutdownTimeout(t *testing.T) {
 			<-finish
 			return nil, nil
 		}))
-	srv := httptest.NewServer(rt)
+	srv := wiretest.Serve(rt)
 	defer srv.Close()
 	ann := wiretest.Connect(t, srv.URL, "ann")
 	ann.Emit("mine")

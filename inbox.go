@@ -42,7 +42,8 @@ type Inbox interface {
 	// The seqs of a user are handed out without gaps, in an order that agrees
 	// with that of the calls: what is appended after Append has returned comes
 	// later. The store keeps Body and Attachments as they are: nobody changes
-	// them afterwards.
+	// them afterwards. The slice of entries is the caller's again when Append has
+	// returned nil.
 	Append(ctx context.Context, entries ...Entry) ([]Receipt, error)
 
 	// Since returns the entries of a user behind the seq after, oldest first

@@ -80,6 +80,7 @@ func newBed(t testing.TB, opts ...heymanito.Option) *bed {
 	pprof.Do(context.Background(), pprof.Labels("bed", label), func(context.Context) {
 		b.Server = heymanito.New(opts...)
 		ts = httptest.NewUnstartedServer(b)
+		ts.Listener = wiretest.Listener(ts.Listener)
 		ts.Config.ErrorLog = log.New(httpAlarm{t}, "", 0)
 		ts.Start()
 	})
@@ -106,11 +107,14 @@ func newBed(t testing.TB, opts ...heymanito.Option) *bed {
 // that are in code of ours.
 func labelled(label string) string { return goroutines(fmt.Sprintf("%q:%q", "bed", label), "") }
 
-func moduleGoroutines(label string) string {
-	return goroutines(fmt.Sprintf("%q:%q", "bed", label), modulePath)
-}
+func moduleGoroutines(label string) string { return inModule(fmt.Sprintf("%q:%q", "bed", label)) }
 
-const modulePath = "github.com/heymanito/heymanito"
+// inModule describes those in code of the module, but not of its tests: their
+// binary's name has neither of these.
+func inModule(label string) string {
+	const module = "github.com/heymanito/heymanito"
+	return goroutines(label, module+".") + goroutines(label, module+"/internal/engineio") + goroutines(label, module+"/internal/socketio")
+}
 
 // goroutines describes those whose description has both label and frame in it.
 func goroutines(label, frame string) string {
@@ -135,9 +139,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	var stay string
 	if code == 0 && !eventually(patience, func() bool {
-		// In code of the module, but not of its tests: their binary's name has
-		// neither of these.
-		stay = goroutines("", modulePath+".") + goroutines("", modulePath+"/internal/engineio") + goroutines("", modulePath+"/internal/socketio")
+		stay = inModule("")
 		return stay == ""
 	}) {
 		fmt.Printf("FAIL: goroutines that outlived their tests:\n%s\n", stay)
@@ -448,7 +450,7 @@ func (b *bed) dialEager(user string, behind, upon []byte) (*wiretest.WS, error) 
 func TestNewStartsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	if got := goroutines(`"bed":"TestNewStartsNothing`, modulePath+"/internal"); got != "" {
+	if got := inModule(`"bed":"TestNewStartsNothing`); got != "" {
 		t.Errorf("New has started goroutines:\n%s", got)
 	}
 	for range 2 {

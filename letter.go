@@ -20,11 +20,31 @@ const (
 // in the same form.
 type letter struct {
 	Entry
-	plain, asking []*engineio.Frame
+	plain, asking []*engineio.Frame // of a long one, which goes to all from where it is
 }
 
 // asks reports whether d is to call back for the letter.
 func (l *letter) asks(d *device) bool { return d.acks && l.Event == eventReceive }
+
+// shortBody is the longest Body that is copied to each device: that costs less
+// than what is allocated to encode it once.
+const shortBody = 1 << 10
+
+// send sends the letter with a mark, and reports false when d has gone.
+func (l *letter) send(d *device, mark uint64) bool {
+	if len(l.Body) > shortBody || len(l.Attachments) > 0 {
+		return d.conn.SendMarked(mark, l.frames(d)...)
+	}
+	return d.conn.SendBuilt(mark, len(l.Event)+len(l.Body)+64, func(b []byte) []byte {
+		b = append(b, '2')
+		if l.asks(d) {
+			b = strconv.AppendUint(b, l.Seq, 10)
+		}
+		b = append(append(append(b, `["`...), l.Event...), `",`...) // an event of ours: nothing to escape
+		b = append(append(b, l.Body[:len(l.Body)-1]...), `,"seq":`...)
+		return append(strconv.AppendUint(b, l.Seq, 10), `}]`...)
+	})
+}
 
 // frames is the letter as d wants it.
 func (l *letter) frames(d *device) []*engineio.Frame {

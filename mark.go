@@ -23,17 +23,32 @@ type mark struct {
 	read func()
 }
 
-// sendMarked sends frames after which it is heard when the client has read past
-// them, by read, which does not block, or, if that is nil, by the feed.
-func (d *device) sendMarked(seq uint64, read func(), frames []*engineio.Frame) bool {
-	d.marks.mu.Lock()
-	defer d.marks.mu.Unlock()
-	n := d.marks.last + 1
-	if !d.conn.SendMarked(n, frames...) {
+// sendMarked sends frames, and calls read, which does not block, when the client
+// has read past them.
+func (d *device) sendMarked(read func(), frames []*engineio.Frame) bool {
+	return d.marks.add(mark{read: read}, func(n uint64) bool {
+		ok := d.conn.SendMarked(n, frames...)
+		d.conn.Ask()
+		return ok
+	})
+}
+
+// sendLetter sends an entry of the inbox. The feed hears when the client has
+// read past it, and asks for that.
+func (d *device) sendLetter(l *letter) bool {
+	return d.marks.add(mark{seq: l.Seq}, func(n uint64) bool { return l.send(d, n) })
+}
+
+// add has send send something with the next mark.
+func (m *marks) add(k mark, send func(n uint64) bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k.n = m.last + 1
+	if !send(k.n) {
 		return false
 	}
-	d.marks.last = n
-	d.marks.sent = append(d.marks.sent, mark{n, seq, read})
+	m.last = k.n
+	m.sent = append(m.sent, k)
 	return true
 }
 

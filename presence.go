@@ -24,6 +24,7 @@ type roster struct {
 	mu      sync.Mutex        // guards the rest; frames are queued under it, which never blocks
 	online  map[string]string // chatPath → socket id, as told to the devices
 	devices []*device         // that are told; everyone mode
+	rolls   edgeRolls
 
 	// The body of online_users, without its braces. It only ever grows in
 	// place: the frames that are made of it share it, whatever comes behind
@@ -188,34 +189,47 @@ func (r *roster) take(e Edge) { // with mu
 		r.circles.edge(e)
 		return
 	}
-	f := presenceFrames(e)
+	f := r.rolls.frames(e)
 	for _, d := range r.devices {
 		if d.ChatPath != e.User {
-			d.conn.Send(f.of(d)...)
+			d.conn.Send(f.of(d))
 		}
 	}
 }
 
-// edgeFrames are the forms in which an edge is told.
-type edgeFrames struct{ plain, withLastSeen []*engineio.Frame }
+// edgeRolls are what edges are told in when everyone is told, the devices that
+// want lastSeen and the others: each of them follows one.
+type edgeRolls struct{ plain, lastSeen engineio.Roll }
 
-func (f *edgeFrames) of(d *device) []*engineio.Frame {
-	if d.lastSeen && f.withLastSeen != nil {
-		return f.withLastSeen
+// edgeFrames are the forms in which an edge is told.
+type edgeFrames struct{ plain, lastSeen *engineio.Frame }
+
+func (f *edgeFrames) of(d *device) *engineio.Frame {
+	if d.lastSeen {
+		return f.lastSeen
 	}
 	return f.plain
 }
 
-func presenceFrames(e Edge) *edgeFrames {
+func (r *edgeRolls) frames(e Edge) edgeFrames {
+	return framesOf(e,
+		func(o *socketio.Outgoing) *engineio.Frame { return o.FrameOf(&r.plain) },
+		func(o *socketio.Outgoing) *engineio.Frame { return o.FrameOf(&r.lastSeen) })
+}
+
+func framesOf(e Edge, plain, lastSeen func(*socketio.Outgoing) *engineio.Frame) (f edgeFrames) {
 	path := quote(e.User)
+	name := "contact_offline"
 	if e.Online {
-		return &edgeFrames{plain: socketio.NewOutgoing("contact_online", nil, len(path)+1).Raw(",").Bytes(path).Frames()}
+		name = "contact_online"
 	}
-	return &edgeFrames{
-		plain: socketio.NewOutgoing("contact_offline", nil, len(path)+1).Raw(",").Bytes(path).Frames(),
-		withLastSeen: socketio.NewOutgoing("contact_offline", nil, len(path)+40).Raw(",").Bytes(path).
-			Raw(`,{"lastSeen":`).Bytes(appendMillis(nil, e.LastSeen)).Raw("}").Frames(),
+	event := socketio.NewOutgoing(name, nil, len(path)+40).Raw(",").Bytes(path)
+	f.plain = plain(event)
+	if !e.Online {
+		event.Raw(`,{"lastSeen":`).Int(e.LastSeen.UnixMilli()).Raw("}")
 	}
+	f.lastSeen = lastSeen(event)
+	return f
 }
 
 func appendUser(b []byte, user, socketID string) []byte {

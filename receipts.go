@@ -160,7 +160,7 @@ func (s *Server) markAsRead(ctx context.Context, d *device, e *socketio.Event) (
 		s.nudge(r.sender)
 	}
 	fields := strconv.AppendUint([]byte(`,"seq":`), receipts[0].Seq, 10)
-	d.feed.acted(ctx, receipts[0].Seq, own, func() { s.answer(d, e, fields, nil) })
+	d.feed.acted(ctx, receipts[0].Seq, own, e, fields)
 	if news && !r.silent {
 		s.onRead(ctx, &r)
 	}

@@ -68,6 +68,17 @@ func (r *registry) shard(path string) *registryShard {
 	return &r.shards[maphash.String(r.seed, path)%uint64(len(r.shards))]
 }
 
+// path returns the name of a user who is, or was a moment ago, on this server.
+func (r *registry) path(name []byte) (string, bool) {
+	sh := &r.shards[maphash.Bytes(r.seed, name)%uint64(len(r.shards))]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if u := sh.users[string(name)]; u != nil {
+		return u.path, true
+	}
+	return "", false
+}
+
 // devices returns the devices of a user. The slice is shared: do not change it.
 func (r *registry) devices(path string) []*device {
 	sh := r.shard(path)

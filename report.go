@@ -62,11 +62,11 @@ func (f *feed) untold() bool { return len(f.report.news) > 0 || f.proven > f.rep
 func (f *feed) reporting() {
 	f.mu.Lock()
 	for last, ok := false, true; f.untold() && (ok || !last); {
-		wait := time.Until(f.report.next)
+		wait, closed := time.Until(f.report.next), f.whenClosed()
 		f.mu.Unlock()
 		if wait > 0 {
 			select {
-			case <-f.closed:
+			case <-closed:
 			case <-time.After(wait):
 			}
 		}

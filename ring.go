@@ -159,7 +159,7 @@ func (b *switchboard) owes(c *Call, d *device, owed CallOwed, counts bool, frame
 		if !counts {
 			return d.conn.Send(frames...)
 		}
-		return d.sendMarked(0, func() { b.work(func() { b.heard(id, owed) }) }, frames)
+		return d.sendMarked(func() { b.work(func() { b.heard(id, owed) }) }, frames)
 	})
 }
 

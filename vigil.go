@@ -41,7 +41,7 @@ type watch struct {
 	seq    uint64 // in the recipient's inbox
 	status string // as its sender was told
 	due    time.Time
-	given  []Device
+	given  []*device
 }
 
 const (
@@ -118,7 +118,7 @@ func (v *vigils) keep(w *watch) bool {
 			w.add(d)
 		}
 	}
-	if w.givenTo(devices) {
+	if v.over(w, devices) {
 		v.hand(one, w)
 		return true
 	}
@@ -173,23 +173,23 @@ func (w *watch) size() int {
 }
 
 func (w *watch) add(d *device) {
-	if !w.hasBeenGiven(d) {
-		w.given = append(w.given, d.Device)
+	if !slices.Contains(w.given, d) {
+		w.given = append(w.given, d)
 	}
 }
 
-func (w *watch) hasBeenGiven(d *device) bool {
-	return slices.ContainsFunc(w.given, func(o Device) bool { return o.SocketID == d.SocketID })
-}
-
-// givenTo reports whether devices, and there are some, have all shown that they
-// have w.
-func (w *watch) givenTo(devices []*device) bool {
-	if len(w.given) == 0 || len(w.given) < len(devices) {
+// over reports whether nothing that the hooks want to know of w can change: all
+// of devices, and there are some, have shown that they have it; or one, where
+// AfterMessage does not ask for all.
+func (v *vigils) over(w *watch, devices []*device) bool {
+	switch {
+	case len(w.given) == 0:
 		return false
+	case v.srv.cfg.hooks.AfterMessage == nil:
+		return true
 	}
 	for _, d := range devices {
-		if !w.hasBeenGiven(d) {
+		if !slices.Contains(w.given, d) {
 			return false
 		}
 	}
@@ -218,7 +218,7 @@ func (v *vigils) given(d *device, from, to uint64) {
 	devices := v.srv.registry.devices(d.ChatPath)
 	rest := first
 	for _, w := range one.watched[first:end] {
-		if w.add(d); w.givenTo(devices) {
+		if w.add(d); v.over(w, devices) {
 			v.hand(one, w)
 		} else {
 			one.watched[rest] = w
@@ -230,6 +230,10 @@ func (v *vigils) given(d *device, from, to uint64) {
 
 // hand hands one to the hooks. With mu.
 func (v *vigils) hand(one *vigil, w *watch) {
+	if v.srv.cfg.hooks.AfterMessage == nil && len(w.given) > 0 { // nobody wants to know
+		one.bytes -= w.size()
+		return
+	}
 	one.ripe = append(one.ripe, w)
 	one.backlog += w.size()
 	if !one.telling {
@@ -312,6 +316,15 @@ func (s *Server) settled(w *watch) {
 
 func (s *Server) afterMessage(w *watch) {
 	if h := s.cfg.hooks.AfterMessage; h != nil {
-		s.hook("AfterMessage", func() { h(s.ctx, w.m, Delivery{Status: w.status, Devices: w.given}) })
+		s.hook("AfterMessage", func() { h(s.ctx, w.m, Delivery{Status: w.status, Devices: hosts(w.given)}) })
 	}
+}
+
+// hosts is devices as hosts see them.
+func hosts(devices []*device) []Device {
+	l := make([]Device, len(devices))
+	for i, d := range devices {
+		l[i] = d.Device
+	}
+	return l
 }

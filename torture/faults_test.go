@@ -126,7 +126,7 @@ func swaps(o *once) *store {
 		case !s.isNew(entries):
 		case held == nil && o.now():
 			o.fired.Store(0) // not before there is a next one
-			held = entries
+			held = slices.Clone(entries)
 			return s.without(ctx, next, entries)
 		case o.fired.Load() == 0 && held != nil && entries[0].Origin == held[0].Origin && entries[1].User == held[1].User:
 			r, err := next(ctx, entries...)
@@ -281,7 +281,7 @@ func (d *disk) Append(ctx context.Context, entries ...heymanito.Entry) ([]heyman
 	if err != nil || r[0].Duplicate {
 		return r, err
 	}
-	for d.pending = append(d.pending, entries); len(d.pending) > d.lag; d.pending = d.pending[1:] {
+	for d.pending = append(d.pending, slices.Clone(entries)); len(d.pending) > d.lag; d.pending = d.pending[1:] {
 		if _, err := d.copy.Inbox.Append(context.WithoutCancel(ctx), d.pending[0]...); err != nil {
 			return nil, err
 		}

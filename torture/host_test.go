@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/heymanito/heymanito"
+	"github.com/heymanito/heymanito/internal/wiretest"
 )
 
 // host is a server in this process, so that its parts can be replaced by
@@ -18,10 +19,11 @@ type host struct {
 	t    *testing.T
 	opts []heymanito.Option
 
-	mu   sync.Mutex // guards the rest
-	addr string
-	rt   *heymanito.Server
-	http *http.Server
+	mu     sync.Mutex // guards the rest
+	starts int
+	addr   string
+	rt     *heymanito.Server
+	http   *http.Server
 }
 
 // newHost starts a server.
@@ -52,6 +54,9 @@ func (h *host) start(inbox heymanito.Inbox) {
 	h.http = &http.Server{Handler: h.rt, ReadHeaderTimeout: 10 * time.Second}
 	h.addr = ln.Addr().String()
 	srv := h.http
+	if h.starts++; (h.starts+len(h.t.Name()))%2 == 0 { // about half of them: the path for TLS and other systems
+		ln = wiretest.Hiding(ln)
+	}
 	go func() { _ = srv.Serve(ln) }()
 }
 

@@ -75,7 +75,6 @@ func defaults() engineio.Config {
 		OpenBytes:         64 << 10,
 		MaxOpening:        10_000,
 		MaxOpeningPerAddr: 10_000,
-		Base:              context.Background(),
 		Transports:        []string{engineio.Polling, engineio.WebSocket},
 		RemoteAddr:        func(r *http.Request) string { return r.RemoteAddr },
 		Keep:              func(r *http.Request) *http.Request { return r },
@@ -118,7 +117,7 @@ func newBed(t testing.TB, change ...func(*engineio.Config)) *bed {
 	t.Helper()
 	b := &bed{t: t}
 	b.make(change)
-	ts := httptest.NewServer(b)
+	ts := wiretest.Serve(b)
 	b.URL, b.stop = ts.URL, ts.Close
 	t.Cleanup(b.finish)
 	return b

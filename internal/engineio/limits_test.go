@@ -2,7 +2,6 @@ package engineio_test
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -596,31 +595,3 @@ func TestNoHijack(t *testing.T) {
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
-func TestContext(t *testing.T) {
-	base, stop := context.WithCancel(context.Background())
-	b := newBed(t, func(c *engineio.Config) { c.Base = base })
-	_, s := b.openWS()
-	ctx := s.Context()
-	if ctx.Err() != nil {
-		t.Error("it has ended already")
-	}
-	s.Close(engineio.ForcedClose)
-	select {
-	case <-ctx.Done():
-	case <-time.After(patience):
-		t.Error("it goes on after the session")
-	}
-	if s.Context().Err() == nil {
-		t.Error("a context that is asked for late goes on")
-	}
-	_, s = b.openWS()
-	stop()
-	if s.Context().Err() == nil {
-		t.Error("it goes on after the server's")
-	}
-	_, s = b.openWS()
-	if s.Context().Err() == nil {
-		t.Error("it begins after the server's has ended")
-	}
-}

@@ -46,7 +46,7 @@ func (s *Server) servePollingHandshake(w http.ResponseWriter, r *http.Request) {
 			upgrades = `"` + WebSocket + `"`
 		}
 	}
-	sock.answer(w, []*Frame{sock.openPacket(upgrades)})
+	sock.answer(w, []byte(sock.openPacket(upgrades)))
 }
 
 // servePoll answers a GET with what is queued, or waits for it.
@@ -61,7 +61,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	p := &poll{ready: make(chan struct{}, 1)}
 	s.mu.Lock()
 	switch {
-	case s.state == stateClosed, s.state == stateClosing && s.ws == nil && s.poll == nil && len(s.queue) == 0: // the last poll has the close packet
+	case s.state == stateClosed, s.farewell && s.ws == nil: // the last poll has the close packet
 		s.mu.Unlock()
 		unknownSession(w)
 		return
@@ -77,7 +77,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	s.poll = p
 	s.polled()
-	if len(s.queue) > 0 || s.state != stateOpen || s.probed && s.probe != nil {
+	if !s.out.empty() || s.state != stateOpen || s.probed && s.probe != nil {
 		p.wake()
 	}
 	s.mu.Unlock()
@@ -95,28 +95,27 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 		s.kill(TransportClose)
 		return
 	}
-	var batch []*Frame
-	if !moved { // else it goes out on the WebSocket
-		batch, s.queue = s.queue, nil
+	var batch outbox
+	last := false
+	if !moved { // else what there is goes out on the WebSocket
+		batch = s.out.take()
 		s.proof.answered, s.proof.asked = s.proof.mark, s.proof.mark
-	}
-	last := s.state == stateClosing && !moved
-	if n := len(batch); last && n > 1 {
 		// The close packet gets a poll of its own: stock clients close at once
 		// on it, before what came in front of it reaches the app.
-		batch, s.queue, last = batch[:n-1], batch[n-1:], false
+		last = batch.empty() && s.state == stateClosing
+		s.farewell = s.farewell || last
 	}
 	s.answers = true
 	s.mu.Unlock()
-	written := 0
-	for _, f := range batch {
-		written += f.cost()
+	written := batch.cost
+	body := batch.payload(&s.srv.buffers)
+	switch {
+	case last:
+		body = []byte{packetClose}
+	case len(body) == 0:
+		body = []byte{packetNoop}
 	}
-
-	if len(batch) == 0 {
-		batch = []*Frame{packet("6")}
-	}
-	ok := s.answer(w, batch)
+	ok := s.answer(w, body)
 	if moved {
 		return
 	}
@@ -135,22 +134,8 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer writes frames as the payload of a poll.
-func (s *Socket) answer(w http.ResponseWriter, frames []*Frame) bool {
-	n := 0
-	for _, f := range frames {
-		n += len(f.wire) + len(f.wire)/2 + len(f.shared)
-	}
-	body := make([]byte, 0, n)
-	for _, f := range frames {
-		if f.kind == kindControl {
-			continue
-		}
-		if len(body) > 0 {
-			body = append(body, separator)
-		}
-		body = f.appendPayload(body)
-	}
+// answer writes the payload of a poll.
+func (s *Socket) answer(w http.ResponseWriter, body []byte) bool {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
 	h.Set("Content-Length", itoa(len(body)))
@@ -190,7 +175,7 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Connection", "close")
 	s.mu.Lock()
 	limit := s.srv.cfg.MaxPayload
-	if !s.accepted {
+	if !s.known.Load() {
 		limit = min(limit, s.srv.cfg.OpenBytes)
 	}
 	switch {

@@ -26,39 +26,61 @@ type proof struct {
 	answered uint64   // what the last poll was answered with proves, once the next one comes
 	pings    []uint64 // unanswered: the mark that each of them proves
 	nextAsk  int64    // when a ping may be sent for the proof
+	due      bool     // the wheel was told
 }
 
-// SendMarked is Send, after which OnProof is told of mark as soon as the client
-// has shown that it read past frames. Marks only grow.
+// SendMarked is Send, after which OnProof is told of mark when the client has
+// shown that it read past frames: Ask makes that soon. Marks only grow.
 func (s *Socket) SendMarked(mark uint64, frames ...*Frame) bool {
-	return s.send(mark, frames)
+	ok := s.queue(frames)
+	if ok {
+		s.proof.mark = max(s.proof.mark, mark)
+		s.wake()
+		s.mu.Unlock()
+	}
+	return ok
+}
+
+// Ask has the client show that it has read what it was sent with a mark, now or
+// as soon as it may be asked again.
+func (s *Socket) Ask() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ask() {
+		s.wake()
+	}
 }
 
 // ping queues a ping. With mu.
 func (s *Socket) ping() {
-	s.queue = append(s.queue, s.srv.ping)
+	s.out.add(s.srv.ping, &s.srv.buffers)
 	s.queued += s.srv.ping.cost()
 	s.proof.pings = append(s.proof.pings, s.proof.mark)
 	s.proof.asked = s.proof.mark
 }
 
 // ask pings for the proof of what was queued, now or as soon as it may; a
-// polling client proves it by its next poll. With mu.
-func (s *Socket) ask() {
+// polling client proves it by its next poll. It reports whether it has. With mu.
+func (s *Socket) ask() bool {
 	p := &s.proof
 	if p.mark <= p.asked || s.ws == nil || s.state != stateOpen || len(p.pings) >= maxUnanswered {
-		return
+		return false
 	}
 	now := s.srv.now()
 	if now < p.nextAsk {
-		s.srv.beats.set(&s.beat, p.nextAsk)
-		return
+		if !p.due {
+			p.due = true
+			s.srv.beats.set(&s.beat, p.nextAsk)
+		}
+		return false
 	}
+	p.due = false
 	p.nextAsk = now + int64(proofEvery)
 	s.ping()
 	if s.seen.Load() >= s.pinged { // else the older ping's time runs
 		s.pinged = now
 	}
+	return true
 }
 
 // askAt is when ask has something to do again; 0: not by itself. With mu.

@@ -32,6 +32,7 @@ func TestProofByPong(t *testing.T) {
 		ws, s := b.openWS()
 		s.Send(text("not marked"))
 		s.SendMarked(7, text("a"), text("b"))
+		s.Ask()
 		expectText(t, ws, "4not marked", "4a", "4b", "2")
 		s.expectHeard()
 		if err := ws.Send("3"); err != nil {
@@ -41,7 +42,9 @@ func TestProofByPong(t *testing.T) {
 
 		// Within a second nobody is pinged again; then once for all.
 		s.SendMarked(8, text("c"))
+		s.Ask()
 		s.SendMarked(9, text("d"))
+		s.Ask()
 		expectText(t, ws, "4c", "4d")
 		time.Sleep(999 * time.Millisecond)
 		begin := time.Now()
@@ -50,6 +53,7 @@ func TestProofByPong(t *testing.T) {
 			t.Errorf("the ping came %v late", late)
 		}
 		s.SendMarked(10, text("e")) // behind the ping: its answer says nothing of it
+		s.Ask()
 		expectText(t, ws, "4e")
 		if err := ws.Send("3"); err != nil {
 			t.Fatal(err)
@@ -68,6 +72,7 @@ func TestProofByPong(t *testing.T) {
 		}
 		synctest.Wait()
 		s.SendMarked(11, text("f"))
+		s.Ask()
 		expectText(t, ws, "4f", "2")
 		s.expectHeard("proof 7", "proof 9", "proof 10")
 	})
@@ -81,9 +86,11 @@ func TestProofByAnyPing(t *testing.T) {
 		defer b.finish()
 		ws, s := b.openWS()
 		s.SendMarked(1, text("a"))
+		s.Ask()
 		expectText(t, ws, "4a", "2")
 		big := strings.Repeat("x", 200<<10)
 		s.SendMarked(2, text(big))
+		s.Ask()
 		expectText(t, ws, "2", "4"+big)
 		for _, want := range []string{"proof 1", "proof 1"} { // the second is the one in front of 2
 			if err := ws.Send("3"); err != nil {
@@ -123,6 +130,7 @@ func TestProofUnanswered(t *testing.T) {
 		const minutes = 10
 		for i := range minutes * 60 {
 			s.SendMarked(uint64(i+1), text("x"))
+			s.Ask()
 			time.Sleep(time.Second)
 			if i%10 == 0 {
 				if err := ws.Send("6"); err != nil {
@@ -145,7 +153,9 @@ func TestProofByPoll(t *testing.T) {
 		c, s := b.openPoll()
 		defer c.Close()
 		s.SendMarked(3, text("a"))
+		s.Ask()
 		s.SendMarked(4, text("b"))
+		s.Ask()
 		s.expectHeard()
 		expectGet(t, c, 200, "4a\x1e4b") // and no ping
 		s.expectHeard()
@@ -153,6 +163,7 @@ func TestProofByPoll(t *testing.T) {
 		waitPending(t, s)
 		s.expectHeard("proof 4")
 		s.SendMarked(5, text("c"))
+		s.Ask()
 		expectBody(t, pending, 200, "4c")
 		s.expectHeard("proof 4")
 		pending = poll(t.Context(), c)
@@ -173,8 +184,10 @@ func TestProofWaitsForNobody(t *testing.T) {
 		c, s := b.openPoll()
 		defer c.Close()
 		s.SendMarked(1, text("a"))
+		s.Ask()
 		expectGet(t, c, 200, "4a")
 		s.SendMarked(2, text("b"))
+		s.Ask()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -201,8 +214,10 @@ func TestProofByUpgrade(t *testing.T) {
 		}
 		expectText(t, ws, "3probe")
 		s.SendMarked(1, text("a"))
+		s.Ask()
 		expectGet(t, c, 200, "4a")
 		s.SendMarked(2, text("b"))
+		s.Ask()
 		if err := ws.Send("5"); err != nil {
 			t.Fatal(err)
 		}

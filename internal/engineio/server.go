@@ -11,11 +11,13 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,7 +49,6 @@ type Config struct {
 	MaxOpening        int           // sockets not yet accepted, in total
 	MaxOpeningPerAddr int           // and per address (IPv6: per /64)
 
-	Base       context.Context                   // of Socket.Context; ends with the server
 	Transports []string                          // accepted; Polling and WebSocket
 	RemoteAddr func(*http.Request) string        // the client's address, for the caps
 	Keep       func(*http.Request) *http.Request // what of the opening request outlives it, for Socket.Request
@@ -66,7 +67,11 @@ type Server struct {
 	epoch   time.Time
 
 	ping *Frame
-	bye  *Frame // the close packet of a session on polling
+
+	buffers     buffers // of outboxes
+	readBuffers buffers
+	flushers    []flusher     // the sockets share them out
+	admitted    atomic.Uint64 // sockets so far
 
 	mu       sync.Mutex // guards draining, and with it running.Add against running.Wait
 	draining bool
@@ -83,11 +88,16 @@ type shard struct {
 
 // NewServer starts nothing: the heartbeat runs while there are sockets.
 func NewServer(cfg Config) *Server {
-	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), epoch: time.Now(), ping: packet("2"), bye: packet("1")}
+	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), epoch: time.Now(), ping: packet("2"), flushers: make([]flusher, runtime.GOMAXPROCS(0))}
 	for i := range s.shards {
 		s.shards[i].sockets = map[string]*Socket{}
 	}
 	s.beats.init(s)
+	s.buffers.size, s.readBuffers.size = outboxBuffer, readBuffer
+	for i := range s.flushers {
+		f := &s.flushers[i]
+		f.srv, f.work = s, f.run
+	}
 	s.opening.init(cfg.MaxOpening, cfg.MaxOpeningPerAddr)
 	return s
 }
@@ -200,7 +210,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) *Socket {
 		Refuse(w, http.StatusServiceUnavailable, codeBadRequest, "unavailable: too many connections in their handshake", 2*time.Second)
 		return nil
 	}
-	return &Socket{srv: s, id: newID(), remote: addr, capKey: key, request: s.cfg.Keep(r), opened: s.now()}
+	return &Socket{srv: s, id: newID(), number: s.admitted.Add(1), remote: addr, capKey: key, request: s.cfg.Keep(r), opened: s.now()}
 }
 
 // enlist makes sock known; false when the server has begun to shut down.

@@ -28,6 +28,7 @@ type Handler interface {
 type Socket struct {
 	srv     *Server
 	id      string
+	number  uint64 // of the server's sockets
 	remote  string
 	capKey  string
 	opened  int64
@@ -41,16 +42,17 @@ type Socket struct {
 	handles atomic.Bool  // a call of handler is under way
 	seen    atomic.Int64 // when the client last showed life
 	unheard atomic.Int64 // bytes written since the last byte was read
+	known   atomic.Bool  // accepted by the layer above; changes under mu
 
 	mu       sync.Mutex // guards the rest
 	state    state
 	reason   Reason
-	accepted bool
 	received int // bytes, until accepted
-	queue    []*Frame
-	queued   int // bytes counted: queue, and what is being written
-	big      int // bytes that do not count against MaxQueue, see overflows
-	writing  bool
+	out      outbox
+	queued   int     // bytes counted: out, and what is being written
+	big      int     // bytes that do not count against MaxQueue, see overflows
+	writing  bool    // somebody writes, or is about to: a flusher, or a goroutine
+	farewell bool    // the close packet goes out, to a client that polls
 	ws       *wsConn // the transport; nil: polling
 	probe    *wsConn // a WebSocket that asks to become it
 	probed   bool    // and has proven itself
@@ -65,8 +67,10 @@ type Socket struct {
 	answers  bool  // its last poll is being answered
 	closeBy  int64
 	expires  int64 // when CloseAfter ends the session; 0: never
-	ctx      context.Context
-	cancel   context.CancelFunc
+
+	over       bool          // the lifetime is
+	done       chan struct{} // closed then; nil: nobody has asked for it
+	afterwards []*func()     // called then
 }
 
 type state uint8
@@ -97,15 +101,7 @@ func (s *Socket) Request() *http.Request {
 // Context returns a context that ends with the session, also while the
 // handler is at work.
 func (s *Socket) Context() context.Context {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx == nil {
-		s.ctx, s.cancel = context.WithCancel(s.srv.cfg.Base)
-		if s.state != stateOpen {
-			s.cancel()
-		}
-	}
-	return s.ctx
+	return (*lifetime)(s)
 }
 
 // Closed reports whether the session has ended, or is ending, and why.
@@ -128,8 +124,7 @@ func (s *Socket) Transport() string {
 // Accept lifts the limits on clients that nobody knows yet.
 func (s *Socket) Accept() {
 	s.mu.Lock()
-	was := s.accepted
-	s.accepted = true
+	was := s.known.Swap(true)
 	s.request = nil
 	s.mu.Unlock()
 	if !was {
@@ -140,37 +135,67 @@ func (s *Socket) Accept() {
 // Send queues frames, all together and in order, and never blocks. It reports
 // false, and queues none, when the socket no longer takes any: it is closed,
 // or this was too much for its queue and has closed it.
-func (s *Socket) Send(frames ...*Frame) bool { return s.send(0, frames) }
-
-// send is Send, and SendMarked with a mark that is not 0.
-func (s *Socket) send(mark uint64, frames []*Frame) bool {
-	s.mu.Lock()
-	if s.state != stateOpen {
+func (s *Socket) Send(frames ...*Frame) bool {
+	ok := s.queue(frames)
+	if ok {
+		s.wake()
 		s.mu.Unlock()
+	}
+	return ok
+}
+
+// SendBuilt is SendMarked of one text message that nobody else gets: build
+// appends it to what it is given, size bytes at most, and calls nothing that
+// could wait. Without a mark, 0, it is Send.
+func (s *Socket) SendBuilt(mark uint64, size int, build func(b []byte) []byte) bool {
+	if size > copied {
+		return s.SendMarked(mark, Text(build(make([]byte, 0, size))))
+	}
+	s.mu.Lock()
+	if !s.takes(size) {
 		return false
 	}
+	s.queued -= s.out.cost
+	s.out.text(size, build, &s.srv.buffers)
+	s.queued += s.out.cost
+	s.proof.mark = max(s.proof.mark, mark)
+	s.wake()
+	s.mu.Unlock()
+	return true
+}
+
+// queue queues frames, and leaves mu locked if it has.
+func (s *Socket) queue(frames []*Frame) bool {
 	n := 0
 	for _, f := range frames {
 		n += f.cost()
 	}
-	if s.overflows(n) {
-		s.mu.Unlock()
-		s.kill(SlowReader)
+	s.mu.Lock()
+	if !s.takes(n) {
 		return false
 	}
 	for _, f := range frames {
 		if f.Len() >= pingAhead {
 			s.ping()
 		}
-		s.queue = append(s.queue, f)
+		s.out.add(f, &s.srv.buffers)
 	}
 	s.queued += n
-	if mark != 0 {
-		s.proof.mark = max(s.proof.mark, mark)
-		s.ask()
+	return true
+}
+
+// takes reports whether n bytes more can be queued. With mu, which it gives up
+// if they cannot.
+func (s *Socket) takes(n int) bool {
+	if s.state != stateOpen {
+		s.mu.Unlock()
+		return false
 	}
-	s.wake()
-	s.mu.Unlock()
+	if s.overflows(n) {
+		s.mu.Unlock()
+		s.kill(SlowReader)
+		return false
+	}
 	return true
 }
 
@@ -192,14 +217,14 @@ func (s *Socket) overflows(n int) bool {
 
 // wake gets what is queued on its way. With mu.
 func (s *Socket) wake() {
-	if s.ws != nil {
-		if !s.writing {
-			s.writing = true
-			s.srv.goRun(s.flush)
-		}
+	if s.ws == nil {
+		s.poll.wake()
 		return
 	}
-	s.poll.wake()
+	if !s.writing {
+		s.writing = true
+		s.srv.flusher(s).add(s)
+	}
 }
 
 // lightLoad is what may be queued for a client that still gets volatile frames.
@@ -227,14 +252,14 @@ func (s *Socket) Close(r Reason, last ...*Frame) {
 		s.kill(r)
 		return
 	}
-	s.queue = append(s.queue, last...)
+	for _, f := range last {
+		s.out.add(f, &s.srv.buffers)
+		s.queued += f.cost()
+	}
 	s.state = stateClosing
 	s.reason = r
 	s.closeBy = s.srv.now() + int64(s.srv.cfg.CloseTimeout)
 	at := s.closeBy
-	if s.ws == nil {
-		s.queue = append(s.queue, s.srv.bye)
-	}
 	var probe *wsConn
 	if !s.probed { // else the client has stopped to poll, and says "5" any moment
 		probe, s.probe = s.probe, nil
@@ -263,7 +288,7 @@ func (s *Socket) kill(r Reason) {
 	}
 	ws, probe := s.ws, s.probe
 	s.probe = nil
-	s.queue, s.queued = nil, 0
+	s.out, s.queued = outbox{}, 0
 	s.drain()
 	s.poll.wake()
 	s.mu.Unlock()
@@ -284,11 +309,7 @@ func (s *Socket) kill(r Reason) {
 // left tells the handler, after whatever it is still handling.
 func (s *Socket) left() {
 	s.Accept() // gives the place among the opening back, if it still has one
-	s.mu.Lock()
-	if s.cancel != nil {
-		s.cancel()
-	}
-	s.mu.Unlock()
+	(*lifetime)(s).end()
 	s.srv.goRun(func() {
 		defer s.srv.running.Done() // one of the two since enlist
 		s.inbound.Lock()
@@ -301,11 +322,8 @@ func (s *Socket) left() {
 func (s *Socket) stillborn() {
 	s.mu.Lock()
 	s.state, s.reason = stateClosed, Draining
-	cancel := s.cancel
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
+	(*lifetime)(s).end()
 	s.Accept() // gives its place back
 	s.handler.OnClose(Draining)
 }
@@ -374,9 +392,12 @@ func (s *Socket) deadAt() int64 {
 // that is not accepted.
 func (s *Socket) receive(n int) bool {
 	s.heard()
+	if s.known.Load() {
+		return true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.accepted {
+	if s.known.Load() {
 		return true
 	}
 	s.received += n
@@ -441,7 +462,7 @@ func (s *Socket) beatAt(now int64) int64 {
 		}
 		s.kill(s.reason)
 		return 0
-	case !s.accepted && now >= s.opened+int64(cfg.OpenTimeout):
+	case !s.known.Load() && now >= s.opened+int64(cfg.OpenTimeout):
 		s.mu.Unlock()
 		s.Close(OpenTimeout)
 		return 0 // Close has set the next beat
@@ -499,7 +520,7 @@ func (s *Socket) nextBeat() int64 {
 		// The answer may come at any time, and then the next ping is due.
 		at = min(max(at, s.srv.now()+s.pingEvery()/4), s.deadAt())
 	}
-	if !s.accepted {
+	if !s.known.Load() {
 		at = min(at, s.opened+int64(cfg.OpenTimeout))
 	}
 	if s.probe != nil {
@@ -518,10 +539,10 @@ func (s *Socket) nextBeat() int64 {
 }
 
 // openPacket is the handshake answer.
-func (s *Socket) openPacket(upgrades string) *Frame {
+func (s *Socket) openPacket(upgrades string) string {
 	cfg := &s.srv.cfg
-	return packet(`0{"sid":"` + s.id + `","upgrades":[` + upgrades + `],"pingInterval":` + millis(cfg.PingInterval) +
-		`,"pingTimeout":` + millis(cfg.ClientTimeout) + `,"maxPayload":` + itoa(cfg.MaxPayload) + `}`)
+	return `0{"sid":"` + s.id + `","upgrades":[` + upgrades + `],"pingInterval":` + millis(cfg.PingInterval) +
+		`,"pingTimeout":` + millis(cfg.ClientTimeout) + `,"maxPayload":` + itoa(cfg.MaxPayload) + `}`
 }
 
 func millis(d time.Duration) string { return itoa(int(d / time.Millisecond)) }

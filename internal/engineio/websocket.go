@@ -35,15 +35,30 @@ const (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// wsConn is one WebSocket, on any net.Conn: one goroutine reads; a second one
-// writes while there is something to write.
+// wsConn is one WebSocket. A goroutine of its own reads, which holds a buffer
+// only while there is something in it, and a flusher writes. Over anything but
+// plain TCP (rawConn) the buffer stays, and a second goroutine writes while there
+// is something to write.
 type wsConn struct {
 	sock *Socket
 	nc   net.Conn
+	raw  *rawConn // nil: nc is not plain TCP, or not on a system for it
 	// current: the socket's transport. Only the reader touches it.
 	current bool
 
+	// What was read and is not yet taken: the first n bytes of in, which is nil
+	// or long enough for more. The reader's.
+	in     *buffer
+	n      int
+	parser wsParser
+
 	closing sync.Once
+}
+
+func newWSConn(sock *Socket, nc net.Conn, current bool) *wsConn {
+	c := &wsConn{sock: sock, nc: nc, raw: newRawConn(nc), current: current}
+	c.parser.max, c.parser.skip = sock.srv.cfg.MaxPayload, sock.srv.cfg.MaxReadPast
+	return c
 }
 
 // serveWebSocket opens a session on a WebSocket, or, with a sid, a WebSocket
@@ -84,7 +99,7 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, sid stri
 		}
 		return
 	}
-	c := &wsConn{sock: sock, nc: nc, current: sid == ""}
+	c := newWSConn(sock, nc, sid == "")
 	answer := appendAccept(nil, key)
 	if sid == "" {
 		s.openWebSocket(c, answer, early)
@@ -146,7 +161,7 @@ func plainConn(nc net.Conn) net.Conn {
 // openWebSocket starts a session on c. Nothing is read before it is ready.
 func (s *Server) openWebSocket(c *wsConn, answer, early []byte) {
 	sock := c.sock
-	open := sock.openPacket("")
+	open := packet(sock.openPacket(""))
 	if !c.write(append(answer, open.wire...)) {
 		s.opening.release(sock.capKey)
 		_ = c.nc.Close() // writing failed already
@@ -201,36 +216,16 @@ func (c *wsConn) read(early []byte) {
 			s.kill(TransportError)
 		}
 	}()
-	cfg := &s.srv.cfg
-	parser := wsParser{max: cfg.MaxPayload, skip: cfg.MaxReadPast}
-	buf := make([]byte, max(readBuffer, len(early)))
-	n := copy(buf, early)
-	var err error
-	if n > 0 && !s.receive(n) {
-		err = &closeError{OpenLimit, OpenLimit.String()}
-	} else {
-		err = c.parse(&parser, buf, &n)
-	}
+	err := c.take(early)
 	for err == nil {
-		if n == len(buf) { // a message that is bigger: grow with what has come
-			buf = append(buf, make([]byte, len(buf))...)
-		}
 		var m int
-		m, err = c.nc.Read(buf[n:])
-		if m > 0 {
-			n += m
-			if !s.receive(m) {
-				err = &closeError{OpenLimit, OpenLimit.String()}
-				break
+		if m, err = c.fill(); m > 0 {
+			if taken := c.taken(m); taken != nil {
+				err = taken
 			}
-			if perr := c.parse(&parser, buf, &n); perr != nil {
-				err = perr
-			}
-		}
-		if n == 0 && len(buf) > writePiece {
-			buf = make([]byte, readBuffer)
 		}
 	}
+	c.drop()
 	if !c.current {
 		c.giveUp()
 		return
@@ -239,10 +234,56 @@ func (c *wsConn) read(early []byte) {
 	c.linger()
 }
 
-func (c *wsConn) parse(p *wsParser, buf []byte, n *int) error {
-	taken, err := p.parse(buf[:*n], c)
-	*n = copy(buf, buf[taken:*n])
+// take is taken, of bytes that came with the request.
+func (c *wsConn) take(early []byte) error {
+	if len(early) == 0 {
+		return nil
+	}
+	c.grow(len(early))
+	return c.taken(copy(c.in.b, early))
+}
+
+// grow makes room for n bytes more in the buffer.
+func (c *wsConn) grow(n int) {
+	switch {
+	case c.in == nil:
+		c.in = c.sock.srv.readBuffers.get()
+		c.in.b = c.in.b[:cap(c.in.b)]
+		if n > len(c.in.b) {
+			c.in.b = make([]byte, n)
+		}
+	case c.n+n > len(c.in.b): // a message that is bigger: grow with what has come
+		c.in.b = append(c.in.b, make([]byte, max(n, len(c.in.b)))...)
+	}
+}
+
+// fill waits for bytes and returns how many more there are in the buffer.
+func (c *wsConn) fill() (int, error) {
+	if c.raw != nil {
+		return c.raw.fill(c)
+	}
+	c.grow(1)
+	return c.nc.Read(c.in.b[c.n:])
+}
+
+// taken takes what m more bytes in the buffer have completed.
+func (c *wsConn) taken(m int) error {
+	c.n += m
+	if !c.sock.receive(m) {
+		return &closeError{OpenLimit, OpenLimit.String()}
+	}
+	done, err := c.parser.parse(c.in.b[:c.n], c)
+	c.n = copy(c.in.b, c.in.b[done:c.n])
+	if c.n == 0 && (c.raw != nil || len(c.in.b) > pooledBuffer) {
+		c.drop()
+	}
 	return err
+}
+
+// drop gives the buffer up.
+func (c *wsConn) drop() {
+	c.sock.srv.readBuffers.put(c.in)
+	c.in, c.n = nil, 0
 }
 
 var (
@@ -335,10 +376,7 @@ func (c *wsConn) probeText(p []byte) error {
 		s.polled() // a client leaves polling when it has read its last answer
 		s.ask()
 		s.poll.wake()
-		if n := len(s.queue); n > 0 && s.queue[n-1] == s.srv.bye {
-			s.queue = s.queue[:n-1] // a WebSocket has its own way to say so
-		}
-		if len(s.queue) > 0 || s.state == stateClosing {
+		if !s.out.empty() || s.state == stateClosing {
 			s.wake()
 		}
 		return nil
@@ -384,59 +422,6 @@ func (c *wsConn) control(op byte, p []byte) error {
 		return errGoodbye
 	}
 	return nil
-}
-
-// flush is the writer: it lives while the socket has something queued.
-func (s *Socket) flush() {
-	var buf []byte
-	for {
-		s.mu.Lock()
-		batch := s.queue
-		s.queue = nil
-		if len(batch) == 0 {
-			s.writing = false
-			done := s.state == stateClosing
-			c, r := s.ws, s.reason
-			s.mu.Unlock()
-			if done {
-				c.bye(r.closeCode(), r.String())
-				c.halfClose()
-			}
-			return
-		}
-		c := s.ws
-		s.mu.Unlock()
-
-		written := 0
-		ok := true
-		for _, f := range batch {
-			written += f.cost()
-			if f.tail != nil {
-				ok = ok && c.write(append(buf, f.wire...)) && c.write(f.shared)
-				buf = append(buf[:0], f.tail...)
-				continue
-			}
-			if len(buf) > 0 && len(buf)+len(f.wire) > writePiece {
-				ok = ok && c.write(buf)
-				buf = buf[:0]
-			}
-			if len(f.wire) > writePiece {
-				ok = ok && c.write(f.wire)
-				continue
-			}
-			buf = append(buf, f.wire...)
-		}
-		ok = ok && c.write(buf)
-		buf = buf[:0]
-		if !ok {
-			s.kill(TransportError)
-			return
-		}
-		s.mu.Lock()
-		s.queued = max(s.queued-written, 0) // kill has set it to 0
-		s.drain()
-		s.mu.Unlock()
-	}
 }
 
 // write writes b whole, in pieces. A deadline runs from the last progress.

@@ -26,7 +26,7 @@ func TestWheelVisitMeetsClose(t *testing.T) {
 			PingInterval: 20 * time.Second, PingTimeout: 20 * time.Second, WriteTimeout: time.Second,
 			UpgradeTimeout: time.Second, CloseTimeout: time.Second, OpenTimeout: time.Minute,
 			MaxPayload: 1000, MaxQueue: 1000, OpenBytes: 1000, MaxOpening: 10, MaxOpeningPerAddr: 10,
-			Base: context.Background(), Transports: []string{Polling},
+			Transports: []string{Polling},
 			RemoteAddr: func(*http.Request) string { return "" },
 			Keep:       func(r *http.Request) *http.Request { return r },
 			Open:       func(*Socket) Handler { return deaf{} },

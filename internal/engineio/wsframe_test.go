@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -430,7 +431,7 @@ func FuzzPayload(f *testing.F) {
 				again = append(again, separator)
 			}
 			if p.binary {
-				again = Binary(p.data).appendPayload(again)
+				again = base64.StdEncoding.AppendEncode(append(again, 'b'), p.data)
 			} else {
 				again = append(append(again, p.kind), p.data...)
 			}

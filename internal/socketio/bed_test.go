@@ -1,11 +1,11 @@
 package socketio_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"sync"
@@ -33,14 +33,13 @@ type bed struct {
 func newBed(t *testing.T, change ...func(*bed, *engineio.Config)) *bed {
 	t.Helper()
 	b := &bed{t: t}
-	ctx, cancel := context.WithCancel(context.Background())
 	cfg := engineio.Config{
 		PingInterval: 20 * time.Second, PingTimeout: 20 * time.Second, ClientTimeout: 40 * time.Second,
 		WriteTimeout: 10 * time.Second, UpgradeTimeout: 10 * time.Second, CloseTimeout: time.Second,
 		MaxPayload: 100_000, MaxReadPast: 1_600_000, MaxQueue: 4 << 20,
 		OpenTimeout: 10 * time.Second, OpenBytes: 64 << 10, MaxOpening: 1000, MaxOpeningPerAddr: 1000,
-		Transports: []string{engineio.Polling, engineio.WebSocket}, Base: ctx,
-		Log: slog.New(slog.DiscardHandler),
+		Transports: []string{engineio.Polling, engineio.WebSocket},
+		Log:        slog.New(slog.DiscardHandler),
 	}
 	cfg.RemoteAddr = func(r *http.Request) string { return r.RemoteAddr }
 	cfg.Keep = func(r *http.Request) *http.Request { return r }
@@ -51,7 +50,7 @@ func newBed(t *testing.T, change ...func(*bed, *engineio.Config)) *bed {
 		return socketio.New(s, b, socketio.Limits{ConnectTimeout: cfg.OpenTimeout, HeldEvents: 16, MaxPayload: cfg.MaxPayload, MaxCorked: cfg.MaxQueue})
 	}
 	srv := engineio.NewServer(cfg)
-	ts := httptest.NewServer(srv)
+	ts := wiretest.Serve(srv)
 	b.URL = ts.URL
 	t.Cleanup(func() {
 		ctx, stop := context.WithTimeout(context.Background(), wiretest.Timeout)
@@ -59,7 +58,6 @@ func newBed(t *testing.T, change ...func(*bed, *engineio.Config)) *bed {
 		if err := srv.Shutdown(ctx, 0); err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
-		cancel()
 		ts.Close()
 		wiretest.NoLeaks(t, "github.com/heymanito/heymanito/internal/socketio", "github.com/heymanito/heymanito/internal/engineio")
 	})
@@ -120,7 +118,7 @@ func (b *bed) Event(c *socketio.Conn, e *socketio.Event) {
 		o.Raw(",").Value(a)
 	}
 	c.Send(o.Frames()...)
-	e.Ack(args...)
+	e.Ack(bytes.Join(args, []byte(",")))
 	e.Ack([]byte(`"once only"`))
 }
 

@@ -184,10 +184,27 @@ func (c *Conn) Send(frames ...*engineio.Frame) bool {
 }
 
 // SendMarked is Send on an open connection, after which Host.Read is told of
-// mark as soon as the client has shown that it read past frames. Marks only
-// grow.
+// mark when the client has shown that it read past frames: Ask makes that soon.
+// Marks only grow.
 func (c *Conn) SendMarked(mark uint64, frames ...*engineio.Frame) bool {
 	return c.open.Load() && c.sock.SendMarked(mark, frames...)
+}
+
+// Ask has the client show that it has read what it was sent with a mark, now or
+// as soon as it may be asked again.
+func (c *Conn) Ask() { c.sock.Ask() }
+
+// SendBuilt is SendMarked, or without a mark, 0, Send, of one packet without
+// attachments that nobody else gets: build appends it to what it is given, size
+// bytes at most, and calls nothing that could wait.
+func (c *Conn) SendBuilt(mark uint64, size int, build func(b []byte) []byte) bool {
+	switch {
+	case c.open.Load():
+		return c.sock.SendBuilt(mark, size, build)
+	case mark != 0:
+		return false
+	}
+	return c.Send(engineio.Text(build(make([]byte, 0, size))))
 }
 
 // WaitQueue waits until at most below bytes are queued for the client; false:
@@ -320,11 +337,14 @@ func (c *Conn) first(p []byte, binary bool) {
 		c.refuse(packet.namespace)
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.sock.Context(), c.limits.ConnectTimeout)
+	// Not a child of the socket's: that would be left with what it has for children.
+	ctx, cancel := context.WithTimeout(context.Background(), c.limits.ConnectTimeout)
+	still := c.sock.AfterFunc(cancel)
 	auth := bytes.Clone(packet.auth)
 	c.mu.Lock()
 	if c.gone {
 		c.mu.Unlock()
+		still()
 		cancel()
 		return
 	}
@@ -334,6 +354,7 @@ func (c *Conn) first(p []byte, binary bool) {
 	c.mu.Unlock()
 	c.sock.Go(func() {
 		defer cancel()
+		defer still()
 		c.connect(ctx, auth)
 	})
 }
@@ -385,7 +406,7 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 		c.host.Closed(c, reason, goodbye)
 		return
 	}
-	c.phase = phaseOpen
+	c.phase, c.drained = phaseOpen, nil
 	c.mu.Unlock()
 	close(drained)
 }
@@ -461,7 +482,7 @@ func (c *Conn) event(p []byte) {
 		return
 	}
 	ack := h.kind == typeAck || h.kind == typeBinaryAck
-	e := Event{conn: c, id: h.id, payload: h.payload, binary: h.kind == typeBinaryEvent}
+	e := &Event{conn: c, id: h.id, payload: h.payload, binary: h.kind == typeBinaryEvent}
 	if ack && !isArray(h.payload) {
 		c.sock.Close(engineio.ProtocolError)
 		return
@@ -476,12 +497,12 @@ func (c *Conn) event(p []byte) {
 		if ack {
 			c.acked(h.id)
 		} else {
-			c.host.Event(c, &e)
+			c.host.Event(c, e)
 		}
 		return
 	}
 	e.id = bytes.Clone(h.id)
-	part := &partialEvent{Event: e, ack: ack, left: h.attachments, size: len(p)}
+	part := &partialEvent{Event: *e, ack: ack, left: h.attachments, size: len(p)}
 	if h.attachments > maxAttachments {
 		part.Problem = ErrShape
 	}

@@ -36,28 +36,25 @@ type Event struct {
 // WantsAck reports whether the client gave a callback that was not called yet.
 func (e *Event) WantsAck() bool { return e.id != nil }
 
-// Ack answers the event with args, the elements of a JSON array. Only the
-// first call does anything, and only if the client asked for an answer.
-func (e *Event) Ack(args ...[]byte) {
-	if e.id == nil {
+// Ack answers the event with one argument, JSON, the concatenated parts. Only
+// the first call does anything, and only if the client asked for an answer.
+func (e *Event) Ack(parts ...[]byte) {
+	id := e.id
+	if id == nil {
 		return
 	}
-	n := len(e.id) + 3
-	for _, a := range args {
-		n += len(a) + 1
-	}
-	b := make([]byte, 0, n)
-	b = append(b, typeAck)
-	b = append(b, e.id...)
-	b = append(b, '[')
-	for i, a := range args {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, a...)
-	}
 	e.id = nil
-	e.conn.Send(engineio.Text(append(b, ']')))
+	size := len(id) + 3
+	for _, p := range parts {
+		size += len(p)
+	}
+	e.conn.SendBuilt(0, size, func(b []byte) []byte {
+		b = append(append(append(b, typeAck), id...), '[')
+		for _, p := range parts {
+			b = append(b, p...)
+		}
+		return append(b, ']')
+	})
 }
 
 // Attachments returns what the placeholders of the arguments number.
@@ -197,6 +194,12 @@ func (o *Outgoing) Raw(s string) *Outgoing {
 	return o
 }
 
+// Int appends a number.
+func (o *Outgoing) Int(n int64) *Outgoing {
+	o.body = strconv.AppendInt(o.body, n, 10)
+	return o
+}
+
 // Bytes is Raw for bytes.
 func (o *Outgoing) Bytes(b []byte) *Outgoing {
 	o.body = append(o.body, b...)
@@ -239,6 +242,17 @@ func (o *Outgoing) Attach(attachments [][]byte) *Outgoing {
 
 // Frames ends the event and encodes it, once for all its recipients.
 func (o *Outgoing) Frames() []*engineio.Frame { return o.frames(nil) }
+
+// Frame encodes the event, without attachments, as far as it is now: more may be
+// added for another one.
+func (o *Outgoing) Frame() *engineio.Frame {
+	return engineio.Text([]byte{typeEvent}, o.body, []byte{']'})
+}
+
+// FrameOf is Frame, as the next one of roll.
+func (o *Outgoing) FrameOf(roll *engineio.Roll) *engineio.Frame {
+	return roll.Text([]byte{typeEvent}, o.body, []byte{']'})
+}
 
 // FramesAsking is Frames of an event whose recipients are asked for an ack with
 // this id.

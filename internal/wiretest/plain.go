@@ -1,0 +1,53 @@
+package wiretest
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+)
+
+// PlainEnv is the environment variable that makes Listener hide what its
+// connections are.
+const PlainEnv = "HEYMANITO_TEST_PLAIN"
+
+// Listener returns l; or, with PlainEnv set, one whose connections do not say
+// that they are TCP: the server then takes the path that it has for TLS and for
+// systems whose sockets it cannot read itself.
+func Listener(l net.Listener) net.Listener {
+	if os.Getenv(PlainEnv) == "" {
+		return l
+	}
+	return Hiding(l)
+}
+
+// Hiding returns a listener whose connections do not say that they are TCP.
+func Hiding(l net.Listener) net.Listener { return hiding{l} }
+
+// Serve is httptest.NewServer on a Listener.
+func Serve(h http.Handler) *httptest.Server {
+	s := httptest.NewUnstartedServer(h)
+	s.Listener = Listener(s.Listener)
+	s.Start()
+	return s
+}
+
+type hiding struct{ net.Listener }
+
+func (h hiding) Accept() (net.Conn, error) {
+	nc, err := h.Listener.Accept()
+	if t, ok := nc.(*net.TCPConn); ok {
+		return hidden{nc, t}, nil
+	}
+	return nc, err
+}
+
+// hidden has of a TCP connection what one under TLS has.
+type hidden struct {
+	net.Conn
+	tcp *net.TCPConn
+}
+
+func (h hidden) CloseWrite() error { return h.tcp.CloseWrite() }
+
+func (h hidden) NetConn() net.Conn { return h.tcp }
