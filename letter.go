@@ -28,7 +28,7 @@ func (l *letter) asks(d *device) bool { return d.acks && l.Event == eventReceive
 
 // shortBody is the longest Body that is copied to each device: that costs less
 // than what is allocated to encode it once.
-const shortBody = 1 << 10
+const shortBody = 3 << 10
 
 // send sends the letter with a mark, and reports false when d has gone.
 func (l *letter) send(d *device, mark uint64) bool {

@@ -9,7 +9,7 @@ import (
 const (
 	// copied is the longest frame that is copied into the outboxes of those who
 	// get it. What is longer is there once, for all of them: they refer to it.
-	copied = 2 << 10
+	copied = 4 << 10
 	// outboxPiece is where an outbox begins another buffer: one write takes no
 	// more at a time.
 	outboxPiece = writePiece

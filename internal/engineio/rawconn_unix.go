@@ -61,9 +61,7 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case errors.Is(err, syscall.EAGAIN):
-			if c.n == 0 {
-				c.drop()
-			}
+			c.rest()
 			return false
 		case err == nil && n == 0:
 			err = io.EOF

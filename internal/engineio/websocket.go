@@ -18,7 +18,11 @@ import (
 const (
 	acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455 section 1.3
 
-	readBuffer = 4 << 10
+	// readBuffer is what one read of a WebSocket may bring: a few long messages.
+	readBuffer = 16 << 10
+	// keptBuffer is what a connection that is not plain TCP begins to read into:
+	// it keeps its buffer all the time.
+	keptBuffer = 4 << 10
 	// writePiece is the most that one write may carry: progress is counted in
 	// pieces, and a TLS record is no bigger.
 	writePiece = 16 << 10
@@ -245,16 +249,22 @@ func (c *wsConn) take(early []byte) error {
 
 // grow makes room for n bytes more in the buffer.
 func (c *wsConn) grow(n int) {
-	switch {
-	case c.in == nil:
-		c.in = c.sock.srv.readBuffers.get()
-		c.in.b = c.in.b[:cap(c.in.b)]
-		if n > len(c.in.b) {
-			c.in.b = make([]byte, n)
-		}
-	case c.n+n > len(c.in.b): // a message that is bigger: grow with what has come
-		c.in.b = append(c.in.b, make([]byte, max(n, len(c.in.b)))...)
+	size := c.n + n
+	if c.in != nil && size <= len(c.in.b) {
+		return
 	}
+	var in *buffer
+	if c.raw != nil && size <= readBuffer {
+		in = c.sock.srv.readBuffers.get()
+		in.b = in.b[:cap(in.b)]
+	} else { // a message that is bigger: grow with what has come
+		in = &buffer{make([]byte, max(size, 2*c.n, keptBuffer))}
+	}
+	if c.in != nil {
+		copy(in.b, c.in.b[:c.n])
+		c.release()
+	}
+	c.in = in
 }
 
 // fill waits for bytes and returns how many more there are in the buffer.
@@ -280,10 +290,31 @@ func (c *wsConn) taken(m int) error {
 	return err
 }
 
-// drop gives the buffer up.
+// rest is called when there is nothing to read: what it has come to is kept, and
+// not the buffer, unless most of it is full.
+func (c *wsConn) rest() {
+	switch {
+	case c.n == 0:
+		c.drop()
+	case len(c.in.b) == readBuffer && c.n <= readBuffer/4:
+		left := &buffer{append([]byte(nil), c.in.b[:c.n]...)}
+		c.release()
+		c.in = left
+	}
+}
+
+// drop gives up the buffer and what is in it.
 func (c *wsConn) drop() {
-	c.sock.srv.readBuffers.put(c.in)
-	c.in, c.n = nil, 0
+	c.release()
+	c.n = 0
+}
+
+// release gives the buffer up.
+func (c *wsConn) release() {
+	if c.in != nil && len(c.in.b) == readBuffer { // else it is no use to anybody
+		c.sock.srv.readBuffers.put(c.in)
+	}
+	c.in = nil
 }
 
 var (
