@@ -96,15 +96,16 @@ func (s *Server) sendMessage(ctx context.Context, d *device, e *socketio.Event) 
 // mail is a message being handled.
 type mail struct {
 	Message
-	key     Key // of the sender's entry
-	body    []byte
-	silent  bool
-	known   bool // the sender may know whether the recipient is there
-	watch   *watch
-	kept    bool // the vigils have it
-	flight  flight
-	entries [2]Entry // what the inbox is given
-	fields  []byte   // of the ack
+	key      Key // of the sender's entry
+	body     []byte
+	silent   bool
+	known    bool // the sender may know whether the recipient is there
+	watch    *watch
+	kept     bool // the vigils have it
+	flight   flight
+	entries  [2]Entry // what the inbox is given
+	receipts [2]Receipt
+	fields   []byte // of the ack
 }
 
 // fill puts the message of an event together once, so that it can be kept: the
@@ -185,7 +186,7 @@ func (s *Server) handleMail(ctx context.Context, d *device, m *mail) (out outcom
 		entries = append(entries, m.entry(m.recipientKey(), "", ""))
 	}
 	d.feed.act()
-	receipts, bad := s.inbox.Append(s.ctx, entries...)
+	receipts, bad := s.inbox.append(s.ctx, m.receipts[:len(entries)], entries)
 	if bad != nil {
 		s.doubts.add(m.key)
 		d.feed.idle()

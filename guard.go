@@ -24,6 +24,16 @@ func (g guard) limit(ctx context.Context) (context.Context, context.CancelFunc) 
 	return context.WithTimeout(ctx, storeTimeout)
 }
 
+// append is Append, which is spared the slice of receipts as well where it can
+// be: zero has as many as there are entries.
+func (g guard) append(ctx context.Context, zero []Receipt, entries []Entry) ([]Receipt, error) {
+	if m, ok := g.inbox.(*MemoryInbox); ok && ctx.Err() == nil {
+		m.appendAll(entries, zero)
+		return zero, nil
+	}
+	return g.Append(ctx, entries...)
+}
+
 func (g guard) Append(ctx context.Context, entries ...Entry) (receipts []Receipt, err error) {
 	defer g.srv.recovered("Inbox.Append", CodeUnavailable, &err)
 	ctx, cancel := g.limit(ctx)

@@ -56,7 +56,7 @@ type Server struct {
 	handlers map[string]handler
 	registry *registry
 	roster   *roster
-	inbox    Inbox
+	inbox    guard
 	flights  flights
 	mails    sync.Pool // of *mail, for the next message
 	doubts   doubts

@@ -71,6 +71,7 @@ type memoryBox struct {
 	used    int64  // when it was appended to, Unix milliseconds
 	marks   memoryList[memoryMark]
 	links   memoryLinks[memoryBox]
+	recent  [2]*memoryThread // used last: most have one conversation at a time, which has two sides
 }
 
 // memoryThread is what is in one inbox of one event and peer.
@@ -128,7 +129,7 @@ type memoryMark struct {
 // What things count, besides the bytes they carry: themselves, and their part
 // of the maps and queues they are in. A test compares it with the heap.
 const (
-	memoryBoxBytes    = 200
+	memoryBoxBytes    = 216
 	memoryThreadBytes = 190
 	memoryMarkBytes   = 150
 	memoryEntryBytes  = 185
@@ -163,6 +164,12 @@ func (m *MemoryInbox) Append(ctx context.Context, entries ...Entry) ([]Receipt, 
 		return nil, err
 	}
 	receipts := make([]Receipt, len(entries))
+	m.appendAll(entries, receipts)
+	return receipts, nil
+}
+
+// appendAll appends entries, and sets receipts, which are as many and zero.
+func (m *MemoryInbox) appendAll(entries []Entry, receipts []Receipt) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now().UnixMilli()
@@ -174,7 +181,6 @@ func (m *MemoryInbox) Append(ctx context.Context, entries ...Entry) ([]Receipt, 
 		}
 	}
 	m.bound(now)
-	return receipts, nil
 }
 
 // Since implements [Inbox].
@@ -216,12 +222,12 @@ func (m *MemoryInbox) Find(ctx context.Context, k Key, through uint64) (Found, b
 	}
 	now := time.Now().UnixMilli()
 	m.expire(box, now)
-	thread := m.threads.of[memoryThreadKey{box, k.Event, k.Peer}]
+	thread := m.known(box, k.Event, k.Peer)
 	if thread == nil {
 		return Found{}, false, nil
 	}
 	if k.ID != "" {
-		if e := m.ids.find(thread, k.ID); e != nil && e.known(now) {
+		if e := m.ids.place(thread, k.ID).newest.find(thread, k.ID); e != nil && e.known(now) {
 			return Found{e.receipt(), e.id}, true, nil
 		}
 		return Found{}, false, nil
@@ -283,10 +289,12 @@ func (m *MemoryInbox) append(e *Entry, now int64) Receipt {
 	} else if box.fresh == 0 {
 		m.expire(box, now)
 	}
-	thread := m.threads.of[memoryThreadKey{box, e.Event, e.Peer}]
-	if thread == nil {
-		thread = m.thread(box, e.Event, e.Peer)
-	} else if r, ok := m.duplicate(thread, e, now); ok {
+	thread := m.thread(box, e.Event, e.Peer)
+	var place memoryPlace
+	if e.Mark == 0 {
+		place = m.ids.place(thread, e.ID)
+	}
+	if r, ok := thread.duplicate(e, place.newest, now); ok {
 		return r
 	}
 	if box.isIdle() {
@@ -322,7 +330,7 @@ func (m *MemoryInbox) append(e *Entry, now int64) Receipt {
 	thread.entries.push(entry)
 	m.kept.push(entry, (*memoryEntry).byAge)
 	if e.Mark == 0 {
-		m.ids.add(entry)
+		m.ids.add(entry, place)
 	} else {
 		m.raise(thread, e.Mark, entry)
 		if e.Covers != "" {
@@ -337,15 +345,16 @@ func (m *MemoryInbox) append(e *Entry, now int64) Receipt {
 	return Receipt{Seq: entry.seq}
 }
 
-// duplicate returns the Receipt of the first one, if e is a duplicate.
-func (m *MemoryInbox) duplicate(thread *memoryThread, e *Entry, now int64) (Receipt, bool) {
+// duplicate returns the Receipt of the first one, if e is a duplicate. newest is
+// the newest entry with e's hash.
+func (t *memoryThread) duplicate(e *Entry, newest *memoryEntry, now int64) (Receipt, bool) {
 	if e.Mark > 0 {
-		if mark := thread.mark; mark != nil && mark.mark >= e.Mark {
+		if mark := t.mark; mark != nil && mark.mark >= e.Mark {
 			return receiptOf(mark.seq, mark.time, mark.note), true
 		}
 		return Receipt{}, false
 	}
-	first := m.ids.find(thread, e.ID)
+	first := newest.find(t, e.ID)
 	if first == nil || !first.known(now) {
 		return Receipt{}, false
 	}
@@ -371,13 +380,27 @@ func (m *MemoryInbox) begin(user string) *memoryBox {
 	return box
 }
 
+// known returns the thread of an event and a peer, nil if there is none.
+func (m *MemoryInbox) known(box *memoryBox, event, peer string) *memoryThread {
+	for _, t := range box.recent {
+		if t != nil && t.peer == peer && t.event == event {
+			return t
+		}
+	}
+	thread := m.threads.of[memoryThreadKey{box, event, peer}]
+	if thread != nil {
+		box.recent = [2]*memoryThread{thread, box.recent[0]}
+	}
+	return thread
+}
+
 // thread returns the thread of an event and a peer, which it makes if there is
 // none.
 func (m *MemoryInbox) thread(box *memoryBox, event, peer string) *memoryThread {
-	k := memoryThreadKey{box, event, peer}
-	if thread := m.threads.of[k]; thread != nil {
+	if thread := m.known(box, event, peer); thread != nil {
 		return thread
 	}
+	k := memoryThreadKey{box, event, peer}
 	names := event + peer // a copy: they may be parts of something bigger
 	k.event, k.peer = names[:len(event)], names[len(event):]
 	thread := &memoryThread{box: box, event: k.event, peer: k.peer, salt: maphash.Comparable(m.ids.seed, k)}
@@ -564,6 +587,7 @@ func (m *MemoryInbox) unmark(mark *memoryMark) {
 func (m *MemoryInbox) settle(thread *memoryThread) {
 	if len(thread.entries.of) == 0 && thread.mark == nil {
 		m.threads.delete(memoryThreadKey{thread.box, thread.event, thread.peer})
+		thread.box.recent = [2]*memoryThread{}
 		m.stats.Bytes -= thread.size()
 	}
 	if thread.box.isIdle() {
@@ -657,19 +681,28 @@ func (m *memoryIDs) hash(thread *memoryThread, id string) uint64 {
 	return thread.salt ^ maphash.String(m.seed, id)
 }
 
-// find returns the newest entry of that id, or nil.
-func (m *memoryIDs) find(thread *memoryThread, id string) *memoryEntry {
-	e := m.of[m.hash(thread, id)]
+// memoryPlace is where an id is, or would be.
+type memoryPlace struct {
+	hash   uint64
+	newest *memoryEntry // nil: none has the hash
+}
+
+func (m *memoryIDs) place(thread *memoryThread, id string) memoryPlace {
+	h := m.hash(thread, id)
+	return memoryPlace{h, m.of[h]}
+}
+
+// find returns the newest entry of that id from e on, or nil.
+func (e *memoryEntry) find(thread *memoryThread, id string) *memoryEntry {
 	for e != nil && (e.thread != thread || e.id != id) {
 		e = e.sameHash
 	}
 	return e
 }
 
-func (m *memoryIDs) add(e *memoryEntry) {
-	h := m.hash(e.thread, e.id)
-	e.sameHash = m.of[h]
-	m.set(h, e)
+func (m *memoryIDs) add(e *memoryEntry, at memoryPlace) {
+	e.sameHash = at.newest
+	m.set(at.hash, e)
 }
 
 // remove takes e out, if it is in.

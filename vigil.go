@@ -42,6 +42,7 @@ type watch struct {
 	status string // as its sender was told
 	due    time.Time
 	given  []*device
+	first  [1]*device // given, of most
 }
 
 const (
@@ -173,9 +174,13 @@ func (w *watch) size() int {
 }
 
 func (w *watch) add(d *device) {
-	if !slices.Contains(w.given, d) {
-		w.given = append(w.given, d)
+	if slices.Contains(w.given, d) {
+		return
 	}
+	if w.given == nil {
+		w.given = w.first[:0]
+	}
+	w.given = append(w.given, d)
 }
 
 // over reports whether nothing that the hooks want to know of w can change: all

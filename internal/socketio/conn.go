@@ -61,6 +61,9 @@ type Limits struct {
 // maxRefusals is how many namespaces a client may ask for that there are not.
 const maxRefusals = 16
 
+// maxNameKept is the longest name of an event that is kept for the next one.
+const maxNameKept = 64
+
 // goodbyeTimeout is how long a client that has disconnected may keep its
 // transport: stock clients close it themselves.
 const goodbyeTimeout = 10 * time.Second
@@ -92,7 +95,8 @@ type Conn struct {
 
 	// Only touched while the engine delivers, one packet at a time.
 	partial *partialEvent
-	refused int // namespaces
+	name    string // of the last event: often the next one's
+	refused int    // namespaces
 }
 
 type phase uint8
@@ -488,9 +492,12 @@ func (c *Conn) event(p []byte) {
 		return
 	}
 	if !ack {
-		if e.Name, e.rest, err = scanName(h.payload); err != nil {
+		if e.Name, e.rest, err = scanName(h.payload, c.name); err != nil {
 			c.sock.Close(engineio.ProtocolError)
 			return
+		}
+		if len(e.Name) <= maxNameKept {
+			c.name = e.Name
 		}
 	}
 	if h.attachments == 0 {
@@ -567,7 +574,7 @@ func (c *Conn) tooLarge(head []byte, _ int) {
 			return
 		}
 		e := Event{Problem: ErrTooLarge, conn: c, id: h.id}
-		e.Name, _, _ = scanName(h.payload) // for the log
+		e.Name, _, _ = scanName(h.payload, "") // for the log
 		if h.attachments == 0 {
 			c.host.Event(c, &e)
 			return

@@ -13,7 +13,7 @@ func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repe
 // event is what the engine would hand to the host for a payload.
 func event(t testing.TB, payload string, binary bool, buffers ...string) *Event {
 	t.Helper()
-	name, rest, err := scanName([]byte(payload))
+	name, rest, err := scanName([]byte(payload), "")
 	if err != nil {
 		t.Fatalf("%.80q has no name: %v", payload, err)
 	}
@@ -94,12 +94,14 @@ func TestScanName(t *testing.T) {
 		{``, "", false},
 		{`x["a"]`, "", false},
 	} {
-		name, rest, err := scanName([]byte(c.payload))
-		if name != c.name || (err == nil) != c.ok {
-			t.Errorf("%s: %q, %v", c.payload, name, err)
-		}
-		if rest < 0 || rest > len(c.payload) {
-			t.Errorf("%s: the rest begins at %d", c.payload, rest)
+		for _, before := range []string{"", "a", "b", "a😀", "nonsense"} { // it changes nothing
+			name, rest, err := scanName([]byte(c.payload), before)
+			if name != c.name || (err == nil) != c.ok {
+				t.Errorf("%s after %q: %q, %v", c.payload, before, name, err)
+			}
+			if rest < 0 || rest > len(c.payload) {
+				t.Errorf("%s after %q: the rest begins at %d", c.payload, before, rest)
+			}
 		}
 	}
 }

@@ -80,7 +80,7 @@ func TestWeReadTheLibrary(t *testing.T) {
 		if p.Type == parser.ACK {
 			continue
 		}
-		name, _, err := scanName(h.payload)
+		name, _, err := scanName(h.payload, "")
 		if err != nil || name != "hi" {
 			t.Errorf("%s has the name %q, %v", frames[0], name, err)
 		}
@@ -166,7 +166,7 @@ func FuzzPacket(f *testing.F) {
 
 // fuzzEvent compares what we and the library make of an event.
 func fuzzEvent(t *testing.T, h header, lib *parser.Packet) {
-	name, rest, err := scanName(h.payload)
+	name, rest, err := scanName(h.payload, "")
 	e := Event{payload: h.payload, rest: rest}
 	var args [][]byte
 	if err == nil { // else the connection is closed
@@ -278,7 +278,7 @@ func FuzzBinaryEvent(f *testing.F) {
 		if n < 1 || n > maxAttachments {
 			return
 		}
-		name, rest, err := scanName(payload)
+		name, rest, err := scanName(payload, "")
 		if err != nil || name == "" {
 			return
 		}

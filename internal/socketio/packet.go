@@ -83,8 +83,9 @@ func scanHeader(p []byte) (h header, err error) {
 
 // scanName reads the name of an event from its payload, and returns where the
 // arguments go on. A payload that is no array with something in it is
-// errPacket, as the protocol demands; a first element that is no name is "".
-func scanName(payload []byte) (name string, rest int, err error) {
+// errPacket, as the protocol demands; a first element that is no name is "". A
+// name like the one before needs no copy.
+func scanName(payload []byte, before string) (name string, rest int, err error) {
 	i := jsonspan.Space(payload, 0)
 	if i >= len(payload) || payload[i] != '[' {
 		return "", 0, errPacket
@@ -96,6 +97,9 @@ func scanName(payload []byte) (name string, rest int, err error) {
 	end, err := jsonspan.Value(payload, i, maxDepth)
 	if err != nil {
 		return "", i, nil
+	}
+	if jsonspan.TextEqual(payload[i:end], before) {
+		return before, end, nil
 	}
 	name, _ = jsonspan.Text(payload[i:end])
 	return name, end, nil

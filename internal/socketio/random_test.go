@@ -178,7 +178,7 @@ func TestRandomEventsPassedOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, rest, err := scanName(payload)
+		_, rest, err := scanName(payload, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestRandomEventsOfTheLibrary(t *testing.T) {
 		if err != nil || h.attachments != len(frames)-1 || (h.id == nil) != (p.Id == nil) || p.Id != nil && string(h.id) != strconv.FormatUint(*p.Id, 10) {
 			t.Fatalf("seed %d: %s is scanned as %+v, %v", seed, text, h, err)
 		}
-		name, rest, err := scanName(h.payload)
+		name, rest, err := scanName(h.payload, "")
 		if err != nil || name != "name" {
 			t.Fatalf("seed %d: %s has the name %q, %v", seed, text, name, err)
 		}
