@@ -79,7 +79,7 @@ func newBed(t testing.TB, opts ...heymanito.Option) *bed {
 	// Goroutines inherit labels: whatever the server starts has this one.
 	pprof.Do(context.Background(), pprof.Labels("bed", label), func(context.Context) {
 		b.Server = heymanito.New(opts...)
-		ts = httptest.NewUnstartedServer(b)
+		ts = httptest.NewUnstartedServer(wiretest.Handler(b))
 		ts.Listener = wiretest.Listener(ts.Listener)
 		ts.Config.ErrorLog = log.New(httpAlarm{t}, "", 0)
 		ts.Start()

@@ -51,3 +51,17 @@ func (s *Socket) Started() bool {
 	defer s.srv.beats.mu.Unlock()
 	return s.beat.in || s.srv.beats.done
 }
+
+// Parked reports whether a poll is pending that is out of net/http.
+func (s *Socket) Parked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.poll != nil && s.poll.parked != nil
+}
+
+// Idle makes the next poll one that is likely to wait long.
+func (s *Socket) Idle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.brisk = false
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"time"
 	"unicode/utf8"
@@ -13,13 +14,22 @@ import (
 
 // poll is a GET that waits for something to answer.
 type poll struct {
-	ready chan struct{} // has room for the one signal that is needed
+	began  int64
+	ready  chan struct{} // has room for the one signal that is needed
+	parked net.Conn      // whose reader has to be told; nil: the poll is not parked. The socket's mu guards it
 }
 
 func (p *poll) wake() {
 	if p == nil {
 		return
 	}
+	p.signal()
+	if p.parked != nil {
+		_ = p.parked.SetReadDeadline(time.Unix(1, 0)) // it fails only when there is nobody to answer
+	}
+}
+
+func (p *poll) signal() {
 	select {
 	case p.ready <- struct{}{}:
 	default:
@@ -58,7 +68,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
 
-	p := &poll{ready: make(chan struct{}, 1)}
+	p := &poll{began: s.srv.now(), ready: make(chan struct{}, 1)}
 	s.mu.Lock()
 	switch {
 	case s.state == stateClosed, s.farewell && s.ws == nil: // the last poll has the close packet
@@ -80,20 +90,30 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	if !s.out.empty() || s.state != stateOpen || s.probed && s.probe != nil {
 		p.wake()
 	}
+	brisk := s.brisk
 	s.mu.Unlock()
 
+	if s.park(w, r, p, brisk) {
+		return
+	}
 	select {
 	case <-p.ready:
 	case <-r.Context().Done():
 	}
-	gone := r.Context().Err() != nil
+	s.answerPoll(w, p, r.Context().Err() != nil)
+}
+
+// answerPoll answers a poll with what is queued, if its client is still there,
+// and reports whether it has.
+func (s *Socket) answerPoll(w http.ResponseWriter, p *poll, gone bool) bool {
 	s.mu.Lock()
 	s.poll = nil
+	s.brisk = s.srv.now()-p.began < int64(briskPoll)
 	moved := s.ws != nil
 	if gone && !moved {
 		s.mu.Unlock()
 		s.kill(TransportClose)
-		return
+		return false
 	}
 	var batch outbox
 	last := false
@@ -117,11 +137,11 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	ok := s.answer(w, body)
 	if moved {
-		return
+		return ok
 	}
 	if !ok {
 		s.kill(TransportError)
-		return
+		return false
 	}
 	s.mu.Lock()
 	s.answers = false
@@ -132,6 +152,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	if last {
 		s.kill(TransportClose) // the reason was set when it began to close
 	}
+	return true
 }
 
 // answer writes the payload of a poll.

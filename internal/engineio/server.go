@@ -64,6 +64,7 @@ type Server struct {
 	shards  [64]shard
 	beats   wheel
 	opening openingCaps
+	parking parking
 	epoch   time.Time
 
 	ping *Frame
@@ -304,18 +305,19 @@ func (s *Server) Shutdown(ctx context.Context, spread time.Duration) error {
 		s.running.Wait()
 		close(done)
 	}()
+	var err error
 	select {
 	case <-done:
-		s.beats.stop()
-		return nil
 	case <-ctx.Done():
+		err = ctx.Err()
+		for _, sock := range s.all() {
+			sock.kill(Draining)
+		}
+		<-done
 	}
-	for _, sock := range s.all() {
-		sock.kill(Draining)
-	}
-	<-done
 	s.beats.stop()
-	return ctx.Err()
+	s.parking.close()
+	return err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

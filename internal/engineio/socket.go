@@ -58,6 +58,7 @@ type Socket struct {
 	probed   bool    // and has proven itself
 	probeBy  int64
 	poll     *poll // the GET that waits
+	brisk    bool  // the last one did not wait long
 	posting  bool  // a POST is being read or handled
 	pinged   int64 // when the last ping was queued
 	proof    proof

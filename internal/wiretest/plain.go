@@ -8,7 +8,7 @@ import (
 )
 
 // PlainEnv is the environment variable that makes Listener hide what its
-// connections are.
+// connections are, and Handler whose its ResponseWriters are.
 const PlainEnv = "HEYMANITO_TEST_PLAIN"
 
 // Listener returns l; or, with PlainEnv set, one whose connections do not say
@@ -24,9 +24,28 @@ func Listener(l net.Listener) net.Listener {
 // Hiding returns a listener whose connections do not say that they are TCP.
 func Hiding(l net.Listener) net.Listener { return hiding{l} }
 
-// Serve is httptest.NewServer on a Listener.
+// Handler returns h; or, with PlainEnv set, one that is given ResponseWriters as
+// middleware makes them: its polls then wait in net/http.
+func Handler(h http.Handler) http.Handler {
+	if os.Getenv(PlainEnv) == "" {
+		return h
+	}
+	return Wrapping(h)
+}
+
+// Wrapping returns a handler that is given ResponseWriters as middleware makes
+// them, with Unwrap and nothing else.
+func Wrapping(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(wrapped{w}, r) })
+}
+
+type wrapped struct{ http.ResponseWriter }
+
+func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Serve is httptest.NewServer of a Handler on a Listener.
 func Serve(h http.Handler) *httptest.Server {
-	s := httptest.NewUnstartedServer(h)
+	s := httptest.NewUnstartedServer(Handler(h))
 	s.Listener = Listener(s.Listener)
 	s.Start()
 	return s
