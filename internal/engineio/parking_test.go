@@ -122,6 +122,7 @@ func TestParkedPollWithMoreBehindIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || string(body) != "4hello" {
 		t.Errorf("%q, %v", body, err)
