@@ -18,27 +18,29 @@ import (
 // goroutine, and after the answer goes back into that very server, for what the
 // client asks next.
 
-// briskPoll is how long a poll waits in net/http if the one before it was
-// answered within this time: parking costs more than such a wait.
-const briskPoll = time.Second
+// How long a poll waits in net/http before it is parked: parking costs more than
+// a short wait, and who is in the middle of a conversation has another soon.
+const (
+	parkAfter = 50 * time.Millisecond
+	briskPoll = time.Second // if the one before was answered within this time
+)
 
 // park parks a poll, unless it has something to be answered with, or a middleware
 // has a say in its answer. It reports whether it has.
 func (s *Socket) park(w http.ResponseWriter, r *http.Request, p *poll, brisk bool) bool {
+	after := parkAfter
 	if brisk {
-		soon := time.NewTimer(briskPoll)
-		defer soon.Stop()
-		select {
-		case <-p.ready:
-			p.signal() // for whoever looks next
-			return false
-		case <-r.Context().Done():
-			return false
-		case <-soon.C:
-		}
+		after = briskPoll
 	}
-	if len(p.ready) > 0 {
+	soon := time.NewTimer(after)
+	defer soon.Stop()
+	select {
+	case <-p.ready:
+		p.signal() // for whoever looks next
 		return false
+	case <-r.Context().Done():
+		return false
+	case <-soon.C:
 	}
 	out := takeOut(w, r)
 	if out == nil {

@@ -136,7 +136,7 @@ func TestPollBehindMiddlewareStays(t *testing.T) {
 	c, s := b.openPoll()
 	pending := poll(t.Context(), c)
 	waitPending(t, s)
-	time.Sleep(10 * time.Millisecond) // it would be parked at once
+	time.Sleep(100 * time.Millisecond) // it would be parked
 	if s.Parked() {
 		t.Error("it is parked")
 	}
@@ -145,8 +145,9 @@ func TestPollBehindMiddlewareStays(t *testing.T) {
 	c.Close()
 }
 
-// Who is in the middle of a conversation waits in net/http, for a second.
-func TestBriskPollIsParkedLate(t *testing.T) {
+// A poll is parked when it has waited for a moment; for a second, if whoever
+// polls is in the middle of a conversation.
+func TestPollIsParkedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bubbleBed(t)
 		defer b.finish()
@@ -162,10 +163,14 @@ func TestBriskPollIsParkedLate(t *testing.T) {
 			s.Send(engineio.Text([]byte("x")))
 			expectBody(t, pending, 200, "4x")
 		}
-		wait(time.Millisecond, true) // nothing is known of it
-		wait(999*time.Millisecond, false)
+		wait(1001*time.Millisecond, true) // nothing is known of it
+		wait(49*time.Millisecond, false)
+		wait(999*time.Millisecond, false) // it was answered soon
 		wait(1001*time.Millisecond, true)
-		wait(time.Millisecond, true)
+		wait(51*time.Millisecond, true)
+		s.Send(engineio.Text([]byte("y")))
+		expectGet(t, c, 200, "4y") // it did not wait
+		wait(51*time.Millisecond, true)
 		c.Close()
 	})
 }

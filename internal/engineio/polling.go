@@ -15,6 +15,7 @@ import (
 // poll is a GET that waits for something to answer.
 type poll struct {
 	began  int64
+	waited bool          // there was nothing yet
 	ready  chan struct{} // has room for the one signal that is needed
 	parked net.Conn      // whose reader has to be told; nil: the poll is not parked. The socket's mu guards it
 }
@@ -90,6 +91,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	if !s.out.empty() || s.state != stateOpen || s.probed && s.probe != nil {
 		p.wake()
 	}
+	p.waited = len(p.ready) == 0
 	brisk := s.brisk
 	s.mu.Unlock()
 
@@ -108,7 +110,7 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 func (s *Socket) answerPoll(w http.ResponseWriter, p *poll, gone bool) bool {
 	s.mu.Lock()
 	s.poll = nil
-	s.brisk = s.srv.now()-p.began < int64(briskPoll)
+	s.brisk = p.waited && s.srv.now()-p.began < int64(briskPoll)
 	moved := s.ws != nil
 	if gone && !moved {
 		s.mu.Unlock()

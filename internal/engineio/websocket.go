@@ -56,6 +56,9 @@ type wsConn struct {
 	n      int
 	parser wsParser
 
+	begun bool // something was read
+	calm  bool // what was read last is the beginning, or a pong: there may be nothing for long. The reader's
+
 	closing sync.Once
 }
 
@@ -222,6 +225,13 @@ func (c *wsConn) read(early []byte) {
 	}()
 	err := c.take(early)
 	for err == nil {
+		if c.calm && c.raw != nil {
+			// The stack has grown with what was handled, and does not shrink to
+			// what waiting needs: a new one is half as big.
+			c.calm = false
+			s.srv.goRun(func() { c.read(nil) })
+			return
+		}
 		var m int
 		if m, err = c.fill(); m > 0 {
 			if taken := c.taken(m); taken != nil {
@@ -371,6 +381,7 @@ func (c *wsConn) text(p []byte) error {
 	if !c.current {
 		return c.probeText(p)
 	}
+	c.calm, c.begun = p[0] == packetPong || !c.begun, true
 	if !c.sock.packet(p[0], p[1:]) {
 		return errClosed
 	}
