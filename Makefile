@@ -74,9 +74,10 @@ race-plain:
 	$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m ./internal/engineio ./internal/socketio
 	$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m -run 'Hazard|Abuse|Slow|Leak|Many|Story|Everything|WhileConnecting|InAStorm' .
 
-# Thousands of random calls, more than the race detector has the time for.
+# Thousands of random calls, more than the race detector has the time for, and
+# what it cannot count.
 model:
-	go test -run TestCallModel -count=1 -timeout 10m . -callruns 3000
+	go test -run 'TestCallModel|TestMessageAllocs' -count=1 -timeout 10m . -callruns 3000
 
 build-example:
 	cd example && go build -race -o $(BUILD)/example .

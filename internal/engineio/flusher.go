@@ -12,7 +12,7 @@ import (
 // something to write, and waits for no client.
 type flusher struct {
 	srv  *Server
-	work func() // run, as goRun takes it
+	work func() // run, without a closure for each time
 
 	mu      sync.Mutex // guards the rest
 	dirty   []*Socket
@@ -34,11 +34,13 @@ func (f *flusher) add(s *Socket) {
 	f.running = true
 	f.mu.Unlock()
 	if start {
-		f.srv.goRun(f.work)
+		f.srv.running.Add(1) // as goRun does, and without what that allocates
+		go f.work()
 	}
 }
 
 func (f *flusher) run() {
+	defer f.srv.running.Done()
 	for f.round() {
 		continue
 	}
