@@ -2,7 +2,8 @@
 # make run     the example, on http://127.0.0.1:8080, with LiveKit beside it
 # make test    everything that has to pass, see .ci/run
 # make torture the torture test, for an hour
-# make bench, make fuzz, make fmt
+# make bench   the same work for this server, for Node's and for others, as a table
+# make bench-go, make fuzz, make fmt
 
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT       := go run mvdan.cc/gofumpt@v0.12.0
@@ -24,10 +25,11 @@ BROWSER    = $(notdir $(wildcard e2e/browser.test.mjs))
 
 each-module = @set -e; for m in $(MODULES); do echo "-- $$m"; (cd $$m && $(1)); done
 
-.PHONY: setup setup-example setup-e2e setup-chromium setup-livekit run test
+.PHONY: setup setup-example setup-e2e setup-bench setup-chromium setup-livekit run test
 setup: setup-example setup-e2e setup-chromium setup-livekit
 setup-example: example/node_modules/.package-lock.json
 setup-e2e: e2e/node_modules/.package-lock.json
+setup-bench: bench/node/node_modules/.package-lock.json
 setup-chromium:
 	@.ci/chromium
 setup-livekit: $(BUILD)/livekit/server
@@ -99,16 +101,36 @@ TORTURE ?= 1h
 torture:
 	cd torture && go test -race -count=1 -timeout 0 -run TestTorture -v . -duration $(TORTURE)
 
-.PHONY: fuzz fuzz-short bench bench-compare
+.PHONY: fuzz fuzz-short bench build-bench bench-once bench-go bench-compare
 fuzz:
 	$(call each-module,$(CURDIR)/.ci/fuzz $(INPUTS))
 
 fuzz-short:
 	$(call each-module,$(CURDIR)/.ci/fuzz 10000)
 
-# Twice, with a change in between: make bench; git stash; make bench OUT=old.txt; make bench-compare
+# Every server in turns, each pinned to a core: an hour or so on two cores that
+# have nothing else to do. LOADS=relay100,storm1000 is some of it, ARGS is further
+# flags: make bench ARGS='-other /tmp/old' has another build in the same table.
+ROUNDS ?= 3
+LOADS  ?=
+PEERS   = $(BUILD)/bench
+bench: build-bench
+	$(PEERS)/bench -bin $(PEERS) -node bench/node -rounds $(ROUNDS) $(if $(LOADS),-loads $(LOADS)) -o $(PEERS)/table.md $(ARGS)
+	@echo "The table is in $(PEERS)/table.md"
+
+build-bench: setup-bench
+	@mkdir -p $(PEERS)
+	cd example && go build -o $(PEERS)/ .
+	cd bench && go build -o $(PEERS)/ ./...
+
+# Whether all of it works; the figures mean nothing.
+bench-once: build-bench
+	$(PEERS)/bench -bin $(PEERS) -node bench/node -quick -limit 2m $(ARGS)
+	$(call each-module,go test -run '^$$' -bench . -benchtime 1x ./...)
+
+# Twice, with a change in between: make bench-go; git stash; make bench-go OUT=old.txt; make bench-compare
 OUT ?= new.txt
-bench:
+bench-go:
 	@mkdir -p $(BUILD)
 	$(call each-module,go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...) | tee $(BUILD)/$(OUT)
 
