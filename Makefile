@@ -26,7 +26,7 @@ BROWSER    = $(notdir $(wildcard e2e/browser.test.mjs))
 each-module = @set -e; for m in $(MODULES); do echo "-- $$m"; (cd $$m && $(1)); done
 
 .PHONY: setup setup-example setup-e2e setup-bench setup-chromium setup-livekit run test
-setup: setup-example setup-e2e setup-chromium setup-livekit
+setup: setup-example setup-e2e setup-bench setup-chromium setup-livekit
 setup-example: example/node_modules/.package-lock.json
 setup-e2e: e2e/node_modules/.package-lock.json
 setup-bench: bench/node/node_modules/.package-lock.json
@@ -48,7 +48,7 @@ run: setup-example
 	cd example && go run . $(ARGS)
 
 test:
-	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race race-plain model build-example e2e browser livekit fuzz-short
+	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race race-plain model build-example e2e browser livekit bench-once fuzz-short
 
 .PHONY: fmt fmt-check vet lint cross race race-plain model build-example e2e browser livekit
 fmt:
@@ -106,7 +106,7 @@ fuzz:
 	$(call each-module,$(CURDIR)/.ci/fuzz $(INPUTS))
 
 fuzz-short:
-	$(call each-module,$(CURDIR)/.ci/fuzz 10000)
+	$(call each-module,$(CURDIR)/.ci/fuzz 5000)
 
 # Every server in turns, each pinned to a core: an hour or so on two cores that
 # have nothing else to do. LOADS=relay100,storm1000 is some of it, ARGS is further
@@ -126,7 +126,7 @@ build-bench: setup-bench
 # Whether all of it works; the figures mean nothing.
 bench-once: build-bench
 	$(PEERS)/bench -bin $(PEERS) -node bench/node -quick -limit 2m $(ARGS)
-	$(call each-module,go test -run '^$$' -bench . -benchtime 1x ./...)
+	$(call each-module,go test -run '^$$' -bench . -benchtime 1x -short ./...)
 
 # Twice, with a change in between: make bench-go; git stash; make bench-go OUT=old.txt; make bench-compare
 OUT ?= new.txt

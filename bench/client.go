@@ -27,7 +27,8 @@ type target struct {
 type client struct {
 	nc   net.Conn
 	r    *bufio.Reader
-	rest int // of the payload that begin has peeked into
+	rest int  // of the payload of the frame
+	more bool // the message goes on in another frame
 }
 
 const (
@@ -199,7 +200,7 @@ func (c *client) header() (op byte, err error) {
 	if err != nil {
 		return 0, err
 	}
-	op = head[0] & 0x0f
+	op, c.more = head[0]&0x0f, head[0]&0x80 == 0
 	size, long := int(head[1]), 0
 	switch size {
 	case 126:
@@ -222,15 +223,18 @@ func (c *client) header() (op byte, err error) {
 }
 
 // skip reads past what is left of a message.
-func (c *client) skip() error {
-	_, err := c.r.Discard(c.rest)
-	c.rest = 0
-	return err
-}
+func (c *client) skip() error { return c.walk(func([]byte) {}) }
 
-// walk gives f what is left of a message, piece by piece.
+// walk gives f what is left of a message, piece by piece. Its frames come
+// together: none of the servers has anything in between.
 func (c *client) walk(f func(piece []byte)) error {
-	for c.rest > 0 {
+	for c.rest > 0 || c.more {
+		if c.rest == 0 {
+			if _, err := c.header(); err != nil {
+				return err
+			}
+			continue
+		}
 		if _, err := c.r.Peek(1); err != nil {
 			return err
 		}

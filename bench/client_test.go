@@ -29,7 +29,11 @@ func TestNext(t *testing.T) {
 	} {
 		all = append(all, framed(text)...)
 	}
-	all = append(all, 0x88, 2, 3, 232)
+	inParts := framed(`42["online_users",{` + long[:100])
+	inParts[0] &^= 0x80 // more comes
+	rest := framed(long[:100] + `}]`)
+	rest[0] &^= 0x0f // of the same message
+	all = slices.Concat(all, inParts, rest, framed(`42["typing",2]`), []byte{0x88, 2, 3, 232})
 	here, there := net.Pipe()
 	defer there.Close()
 	c := &client{nc: here, r: bufio.NewReaderSize(here, 64)}
@@ -39,7 +43,7 @@ func TestNext(t *testing.T) {
 		there.Read(pong)
 		there.Write(all[len(framed(`0{"sid":"x"}`))+3:])
 	}()
-	want := []kind{kindOpen, kindPing, kindConnected, kindSnapshot, kindOnline, kindMessage, kindAck, kindProbe, kindOther}
+	want := []kind{kindOpen, kindPing, kindConnected, kindSnapshot, kindOnline, kindMessage, kindAck, kindProbe, kindOther, kindSnapshot, kindOther}
 	var got []kind
 	for {
 		k, _, err := c.next()

@@ -80,6 +80,13 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	if s.loads, err = choose(allLoads(sizes), *loads); err != nil {
 		return nil, err
 	}
+	if s.quick {
+		for _, l := range s.loads {
+			for i := range l.figures {
+				l.figures[i].demands = nil // they are of the full size
+			}
+		}
+	}
 	s.peers, err = choosePeers(*peers, s.places.other != "")
 	return s, err
 }

@@ -224,7 +224,6 @@ const (
 	figResident   = "RSS per user"
 	figPeak       = "peak RSS per user"
 	figGoroutines = "goroutines per user"
-	figUnknown    = "never told of, per user"
 )
 
 var errUnknown = errors.New("users were not told of others")
@@ -307,7 +306,6 @@ func stormLoad(s scale, n int) load {
 			{name: figTook, unit: "s"},
 			{name: figResident, unit: "KB", demands: []demand{{"", 14}}},
 			{name: figPeak, unit: "KB"},
-			{name: figUnknown},
 		},
 		run: func(ctx context.Context, sub *subject) (figures, error) {
 			return s.storm(ctx, sub, serve{}, n, n-1)
@@ -334,12 +332,9 @@ func (s scale) storm(ctx context.Context, sub *subject, how serve, n, friends in
 	if err != nil {
 		return nil, err
 	}
-	// On the library's own server some are never told of others: that is a figure.
-	// Whoever else is like that has not done the work.
-	if unknown > 0 && sub.name != bare {
+	if unknown > 0 { // then it has not done the work
 		return nil, fmt.Errorf("%w: %d in all, and nothing has come for %v", errUnknown, unknown, s.silence)
 	}
-	f[figUnknown] = float64(unknown) / float64(n)
 	return f, nil
 }
 

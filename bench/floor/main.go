@@ -1,7 +1,7 @@
 // The floor is the least that a WebSocket server can do for a message which has a
 // frame of its own: it decodes nothing, keeps nothing and checks nothing. It
 // finds the recipient by the bytes in front of the name, and writes two frames:
-// the message, and the ack. It sends no pings.
+// the message, and the ack. It sends no pings: stock clients leave it after 40 s.
 package main
 
 import (
@@ -25,12 +25,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "floor:", err)
 		os.Exit(1)
 	}
+	srv := &http.Server{Handler: newServer(), ReadHeaderTimeout: 10 * time.Second}
 	fmt.Println("listening on", l.Addr())
-	s := &server{
-		users:    map[string]*user{},
-		upgrader: websocket.Upgrader{WriteBufferPool: &sync.Pool{}, CheckOrigin: func(*http.Request) bool { return true }},
-	}
-	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	fmt.Fprintln(os.Stderr, "floor:", srv.Serve(l))
 	os.Exit(1)
 }
@@ -42,60 +38,95 @@ type server struct {
 	users map[string]*user
 }
 
-type user struct {
-	mu sync.Mutex // gorilla's connections have one writer at a time
-	ws *websocket.Conn
+func newServer() *server {
+	return &server{
+		upgrader: websocket.Upgrader{WriteBufferPool: &sync.Pool{}, CheckOrigin: func(*http.Request) bool { return true }},
+		users:    map[string]*user{},
+	}
 }
 
-func (u *user) write(b []byte) error {
+// user is a user's newest device: others get nothing.
+type user struct {
+	name string
+	ws   *websocket.Conn
+
+	mu sync.Mutex // gorilla's connections have one writer at a time
+
+	in  bytes.Buffer // what was read, and
+	out []byte       // what is to be written because of it; the reader's own
+}
+
+func (u *user) write(p []byte) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.ws.WriteMessage(websocket.TextMessage, b)
+	return u.ws.WriteMessage(websocket.TextMessage, p)
 }
 
-// ServeHTTP takes a WebSocket, and reads it on the goroutine of its request.
+// ServeHTTP takes a WebSocket. It is read on a goroutine of its own: that of the
+// request has a stack that parsing it has made big.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ws, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return // it was answered
 	}
-	defer func() { _ = ws.Close() }() // it has ended
-	u := &user{ws: ws}
+	u := &user{name: r.URL.Query().Get("userId"), ws: ws}
 	s.mu.Lock()
-	s.users[r.URL.Query().Get("userId")] = u
+	s.users[u.name] = u
 	s.mu.Unlock()
-	err = u.write([]byte(`0{"sid":"floor","upgrades":[],"pingInterval":20000,"pingTimeout":20000,"maxPayload":1000000}`))
+	go s.read(u)
+}
+
+// read serves a user until something fails: then there is nobody to be told.
+func (s *server) read(u *user) {
+	err := u.write([]byte(`0{"sid":"floor","upgrades":[],"pingInterval":20000,"pingTimeout":20000,"maxPayload":1000000}`))
 	for err == nil {
-		var p []byte
-		if _, p, err = ws.ReadMessage(); err == nil {
-			err = s.take(u, p)
-		}
+		err = s.next(u)
+	}
+	_ = u.ws.Close() // it has failed already
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users[u.name] == u {
+		delete(s.users, u.name)
 	}
 }
 
-// take answers the CONNECT packet, and hands a message on.
-func (s *server) take(u *user, p []byte) error {
+// next reads a message, answers it if it is the CONNECT packet, and hands it on
+// if it is one from user to user.
+func (s *server) next(u *user) error {
+	_, r, err := u.ws.NextReader()
+	if err != nil {
+		return err
+	}
+	u.in.Reset()
+	if _, err := u.in.ReadFrom(r); err != nil {
+		return err
+	}
+	p := u.in.Bytes()
 	if string(p) == "40" {
 		if err := u.write([]byte(`40{"sid":"floor"}`)); err != nil {
 			return err
 		}
 		return u.write([]byte(`42["online_users",{}]`))
 	}
-	_, to, found := bytes.Cut(p, []byte(`"recipientChatPath":"`))
-	if !bytes.HasPrefix(p, []byte("42")) || !found {
+	id, body, isEvent := bytes.Cut(p, []byte("["))
+	id, hasBegin := bytes.CutPrefix(id, []byte("42"))
+	_, to, isFor := bytes.Cut(body, []byte(`"recipientChatPath":"`))
+	object := bytes.IndexByte(body, '{')
+	if !isEvent || !hasBegin || !isFor || object < 0 {
 		return nil
 	}
-	to = to[:max(0, bytes.IndexByte(to, '"'))]
+	to, _, _ = bytes.Cut(to, []byte(`"`))
 	s.mu.RLock()
 	recipient := s.users[string(to)]
 	s.mu.RUnlock()
-	id := p[2:max(2, bytes.IndexByte(p, '['))]
 	if recipient != nil {
-		object := p[max(0, bytes.IndexByte(p, '{')):]
-		m := append(make([]byte, 0, len(p)+32), `42["receiveMessage",`...)
-		if err := recipient.write(append(m, object...)); err != nil {
-			return nil // its own goroutine finds out
-		}
+		u.out = append(u.out[:0], `42["receiveMessage",`...)
+		u.out = append(u.out, body[object:]...)
+		_ = recipient.write(u.out) // his own goroutine finds out
 	}
-	return u.write(append(append([]byte("43"), id...), `[{"status":"ok"}]`...))
+	if len(id) == 0 {
+		return nil // no ack was asked for
+	}
+	u.out = append(append(append(u.out[:0], "43"...), id...), `[{"status":"ok"}]`...)
+	return u.write(u.out)
 }

@@ -23,7 +23,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "host:", err)
 		os.Exit(1)
@@ -37,13 +37,16 @@ func run(ctx context.Context) error {
 	contacts := flag.Int("contacts", -1, "how many contacts each user has; -1: everybody is everybody's")
 	users := flag.Int("users", 0, "how many users there are, u0 and so on: their contacts are those next to them, in a ring")
 	flag.Parse()
+	if *contacts > 0 && *contacts >= *users {
+		return errors.New("-contacts has to be less than -users")
+	}
 
 	silent := slog.New(slog.DiscardHandler)
 	rt := heymanito.New(heymanito.WithLogger(silent), heymanito.WithHooks(hooks(*contacts, *users)))
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", rt)
 	mux.HandleFunc("/debug/goroutines", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, runtime.NumGoroutine())
+		_, _ = fmt.Fprintln(w, runtime.NumGoroutine()) // who asked may have gone
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	l, err := net.Listen("tcp", *addr)
@@ -69,15 +72,15 @@ func run(ctx context.Context) error {
 	return errors.Join(rt.Shutdown(end), srv.Shutdown(end))
 }
 
-// hooks are those that a host has whose messages go nowhere else.
+// hooks are those of the example with -insecure, which the other loads run: no
+// rule about messages. Where it writes a log there is nothing: to be called is
+// the part that is ours.
 func hooks(contacts, users int) heymanito.Hooks {
 	h := heymanito.Hooks{
-		OnConnect:    func(context.Context, heymanito.Device) {},
-		OnDisconnect: func(context.Context, heymanito.Device, string) {},
-		OnCall:       func(context.Context, heymanito.Call) {},
-		OnUndelivered: func(context.Context, heymanito.Message) {
-			// A real host sends a push notification.
-		},
+		OnConnect:     func(context.Context, heymanito.Device) {},
+		OnDisconnect:  func(context.Context, heymanito.Device, string) {},
+		OnCall:        func(context.Context, heymanito.Call) {},
+		OnUndelivered: func(context.Context, heymanito.Message) {},
 	}
 	if contacts >= 0 {
 		h.Contacts = func(_ context.Context, user string) ([]string, error) { return ring(user, contacts, users) }

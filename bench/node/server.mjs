@@ -18,6 +18,7 @@ const { values: flags } = parseArgs({
 });
 const contacts = Number(flags.contacts);
 const users = Number(flags.users);
+if (contacts > 0 && contacts >= users) throw new Error("-contacts has to be less than -users");
 
 /** The contacts of a user: half of them on either side. */
 function ring(user) {
@@ -27,20 +28,23 @@ function ring(user) {
   return all;
 }
 
+// Without a handler, what asks for anything but /socket.io/ would wait for ever.
+const notFound = (_, res) => res.writeHead(404).end();
 const http = flags["tls-cert"]
-  ? createSecureServer({ cert: readFileSync(flags["tls-cert"]), key: readFileSync(flags["tls-key"]) })
-  : createServer();
+  ? createSecureServer({ cert: readFileSync(flags["tls-cert"]), key: readFileSync(flags["tls-key"]) }, notFound)
+  : createServer(notFound);
 const io = new Server(http);
 
 /** chatPath → the socket ids of the user's devices, the newest last. */
 const online = new Map();
 
-const newest = (ids) => ids[ids.length - 1];
+/** chatPath → the newest of them: online_users as it is sent, as making it anew for each newcomer costs more than sending it. */
+const newest = Object.create(null);
 
 function snapshot(chatPath) {
-  if (contacts < 0) return Object.fromEntries(Array.from(online, ([user, ids]) => [user, newest(ids)]));
-  const seen = { [chatPath]: newest(online.get(chatPath)) };
-  for (const user of ring(chatPath)) if (online.has(user)) seen[user] = newest(online.get(user));
+  if (contacts < 0) return newest;
+  const seen = { [chatPath]: newest[chatPath] };
+  for (const user of ring(chatPath)) if (user in newest) seen[user] = newest[user];
   return seen;
 }
 
@@ -54,44 +58,53 @@ function tell(socket, chatPath, event) {
 io.on("connection", (socket) => {
   const chatPath = socket.handshake.query.userId;
   if (!chatPath) return socket.disconnect(true);
+  socket.conn.request = null; // nobody asks for it again, and it would stay in memory
   socket.join(chatPath);
   const ids = online.get(chatPath) ?? [];
   online.set(chatPath, [...ids, socket.id]);
+  newest[chatPath] = socket.id;
   socket.emit("online_users", snapshot(chatPath));
   if (ids.length === 0) tell(socket, chatPath, "contact_online");
 
-  socket.on("sendMessage", ({ id, senderChatPath, recipientChatPath, content, senderProfile }, ack) => {
-    if (senderChatPath !== chatPath) return ack?.({ status: "error", code: "identity_mismatch" });
+  // No payload and no callback are a client's mistake, and must not end the process.
+  const on = (event, handle) => socket.on(event, (m, ack) => handle(m ?? {}, typeof ack === "function" ? ack : () => {}));
+  on("sendMessage", ({ id, senderChatPath, recipientChatPath, content, senderProfile }, ack) => {
+    if (senderChatPath !== chatPath) return ack({ status: "error", code: "identity_mismatch" });
     const ts = Date.now();
     const message = { id, senderChatPath, recipientChatPath, content, senderProfile, ts };
     io.to(recipientChatPath).emit("receiveMessage", message);
     if (online.get(chatPath)?.length > 1) socket.to(chatPath).emit("messageSent", message);
-    ack?.({ status: "ok", id, ts, delivery: online.has(recipientChatPath) ? "sent" : "offline" });
+    ack({ status: "ok", id, ts, delivery: online.has(recipientChatPath) ? "sent" : "offline" });
   });
-  socket.on("markAsRead", ({ senderChatPath, upToId }, ack) => {
+  on("markAsRead", ({ senderChatPath, upToId }, ack) => {
     io.to(senderChatPath).emit("messagesRead", { senderChatPath: chatPath, upToId, ts: Date.now() });
-    ack?.({ status: "ok" });
+    ack({ status: "ok" });
   });
-  socket.on("markAsDelivered", ({ senderChatPath, upToId }, ack) => {
+  on("markAsDelivered", ({ senderChatPath, upToId }, ack) => {
     io.to(senderChatPath).emit("messagesDelivered", { senderChatPath: chatPath, upToId, ts: Date.now() });
-    ack?.({ status: "ok" });
+    ack({ status: "ok" });
   });
-  socket.on("initiateCall", ({ recipientId, callerInfo, roomName }, ack) => {
+  on("initiateCall", ({ recipientId, callerInfo, roomName }, ack) => {
     io.to(recipientId).emit("incomingCall", { roomName, callerId: chatPath, callerInfo });
-    ack?.({ status: "ok", roomName });
+    ack({ status: "ok", roomName });
   });
-  socket.on("acceptCall", ({ callerId, roomName }, ack) => {
+  on("acceptCall", ({ callerId, roomName }, ack) => {
     io.to(callerId).emit("callAccepted", { roomName, recipientId: chatPath });
-    ack?.({ status: "ok", roomName });
+    ack({ status: "ok", roomName });
   });
-  socket.on("rejectCall", ({ callerId }, ack) => {
+  on("rejectCall", ({ callerId }, ack) => {
     io.to(callerId).emit("callRejected", { recipientId: chatPath });
-    ack?.({ status: "ok" });
+    ack({ status: "ok" });
   });
   socket.on("disconnect", () => {
     const left = online.get(chatPath).filter((id) => id !== socket.id);
-    if (left.length > 0) return online.set(chatPath, left);
+    if (left.length > 0) {
+      online.set(chatPath, left);
+      newest[chatPath] = left.at(-1);
+      return;
+    }
     online.delete(chatPath);
+    delete newest[chatPath];
     tell(socket, chatPath, "contact_offline");
   });
 });
