@@ -106,9 +106,9 @@ fuzz:
 	$(call each-module,$(CURDIR)/.ci/fuzz $(INPUTS))
 
 fuzz-short:
-	$(call each-module,$(CURDIR)/.ci/fuzz 5000)
+	$(call each-module,$(CURDIR)/.ci/fuzz 3000)
 
-# Every server in turns, each pinned to a core: an hour or so on two cores that
+# Every server in turns, each pinned to a core: twenty minutes on two cores that
 # have nothing else to do. LOADS=relay100,storm1000 is some of it, ARGS is further
 # flags: make bench ARGS='-other /tmp/old' has another build in the same table.
 ROUNDS ?= 3
