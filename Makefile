@@ -110,7 +110,7 @@ fuzz-short:
 
 # Every server in turns, each pinned to a core: twenty minutes on two cores that
 # have nothing else to do. LOADS=relay100,storm1000 is some of it, ARGS is further
-# flags: make bench ARGS='-other /tmp/old' has another build in the same table.
+# flags: make bench ARGS='-other DIRECTORY' has another build in the same table.
 ROUNDS ?= 3
 LOADS  ?=
 PEERS   = $(BUILD)/bench
