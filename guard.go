@@ -26,7 +26,8 @@ func (g guard) limit(ctx context.Context) (context.Context, context.CancelFunc) 
 
 // append is Append, which is spared the slice of receipts as well where it can
 // be: zero has as many as there are entries.
-func (g guard) append(ctx context.Context, zero []Receipt, entries []Entry) ([]Receipt, error) {
+func (g guard) append(ctx context.Context, zero []Receipt, entries []Entry) (receipts []Receipt, err error) {
+	defer g.srv.recovered("Inbox.Append", CodeUnavailable, &err)
 	if m, ok := g.inbox.(*MemoryInbox); ok && ctx.Err() == nil {
 		m.appendAll(entries, zero)
 		return zero, nil

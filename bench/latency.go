@@ -139,6 +139,29 @@ func microseconds(sorted []time.Duration, q float64) float64 {
 	return quantile(sorted, q).Seconds() * 1e6
 }
 
+// paced has measure called with a server that is warm, the users who are to talk
+// on it, from the one called first on, and the rate at which they are to.
+func (s scale) paced(ctx context.Context, sub *subject, first int, measure func(*peer, *talk, float64) (figures, error)) (figures, error) {
+	rate, err := sub.rates.half(ctx, sub, s)
+	if err != nil {
+		return nil, err
+	}
+	p, err := sub.start(ctx, serve{})
+	if err != nil {
+		return nil, err
+	}
+	defer p.stop()
+	k, err := chatters(ctx, p.target, first, s.talkers, 100)
+	if err != nil {
+		return nil, err
+	}
+	defer k.close()
+	if err := k.say(ctx, s.warm, 1); err != nil {
+		return nil, fmt.Errorf("warming up: %w", err)
+	}
+	return measure(p, k, rate)
+}
+
 // latencyLoad is how long messages take when they come at a steady pace.
 func latencyLoad(s scale) load {
 	return load{
@@ -153,31 +176,16 @@ func latencyLoad(s scale) load {
 			{name: figLate, unit: "µs"},
 		},
 		run: func(ctx context.Context, sub *subject) (figures, error) {
-			rate, err := sub.rates.half(ctx, sub, s)
-			if err != nil {
-				return nil, err
-			}
-			p, err := sub.start(ctx, serve{})
-			if err != nil {
-				return nil, err
-			}
-			defer p.stop()
-			k, err := chatters(ctx, p.target, 0, s.talkers, 100)
-			if err != nil {
-				return nil, err
-			}
-			defer k.close()
-			if err := k.say(ctx, s.warm, 1); err != nil {
-				return nil, fmt.Errorf("warming up: %w", err)
-			}
-			took, late, err := k.hold(ctx, rate, s.open, s.talkers, nil)
-			if err != nil {
-				return nil, err
-			}
-			return figures{
-				figHalf: rate, figP50: microseconds(took, 0.5), figP99: microseconds(took, 0.99), figP999: microseconds(took, 0.999),
-				figLate: microseconds(late, 0.99),
-			}, nil
+			return s.paced(ctx, sub, 0, func(_ *peer, k *talk, rate float64) (figures, error) {
+				took, late, err := k.hold(ctx, rate, s.open, s.talkers, nil)
+				if err != nil {
+					return nil, err
+				}
+				return figures{
+					figHalf: rate, figP50: microseconds(took, 0.5), figP99: microseconds(took, 0.99), figP999: microseconds(took, 0.999),
+					figLate: microseconds(late, 0.99),
+				}, nil
+			})
 		},
 	}
 }

@@ -130,24 +130,9 @@ func slowLoad(s scale) load {
 			{name: figWith, unit: "µs"},
 		},
 		run: func(ctx context.Context, sub *subject) (figures, error) {
-			rate, err := sub.rates.half(ctx, sub, s)
-			if err != nil {
-				return nil, err
-			}
-			p, err := sub.start(ctx, serve{})
-			if err != nil {
-				return nil, err
-			}
-			defer p.stop()
-			k, err := chatters(ctx, p.target, 2, s.talkers, 100)
-			if err != nil {
-				return nil, err
-			}
-			defer k.close()
-			if err := k.say(ctx, s.warm, 1); err != nil {
-				return nil, fmt.Errorf("warming up: %w", err)
-			}
-			return s.slowly(ctx, p, k, rate)
+			return s.paced(ctx, sub, 2, func(p *peer, k *talk, rate float64) (figures, error) {
+				return s.slowly(ctx, p, k, rate)
+			})
 		},
 	}
 }

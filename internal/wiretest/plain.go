@@ -8,7 +8,7 @@ import (
 )
 
 // PlainEnv is the environment variable that makes Listener hide what its
-// connections are, and Handler whose its ResponseWriters are.
+// connections are, and Handler that its ResponseWriters are net/http's own.
 const PlainEnv = "HEYMANITO_TEST_PLAIN"
 
 // Listener returns l; or, with PlainEnv set, one whose connections do not say
