@@ -58,7 +58,7 @@ type scale struct {
 func fullScale() scale {
 	return scale{
 		talkers: 100, warm: 2000, messages: 40_000, devices: 20,
-		open: 10 * time.Second, slow: 25 * time.Second,
+		open: 10 * time.Second, slow: 15 * time.Second,
 		storms: []int{1000, 2000}, scoped: 5000, websockets: 8000, polls: 2000, rest: 3 * time.Second, silence: 10 * time.Second,
 	}
 }

@@ -12,22 +12,26 @@ import (
 	"time"
 )
 
-// stuck is a user who reads nothing, and one who goes on writing to him.
-type stuck struct {
+// burden is a user who is sent big messages, and one who goes on writing them.
+type burden struct {
 	reader, writer *client
 	due            chan struct{} // a message
-	size           int
-	told           atomic.Int64 // acks that say that a message was sent
-	cut            atomic.Bool  // an ack said that it was queued: the other has been cut
+	told           atomic.Int64  // acks that say that a message was sent
+	cut            atomic.Bool   // an ack said that it was queued: the other has been cut
 	going          sync.WaitGroup
 }
 
-// size of what is written to the user who reads nothing: at his share of the
-// messages a queue of 4 MiB, and what the kernel holds, are soon full.
-const stuckSize = 16_000
+// burdenSize of a message: at his share of the messages a queue of 4 MiB, and
+// what the kernel holds, are soon full.
+const burdenSize = 16_000
 
-func newStuck(ctx context.Context, t target, from, to string) (*stuck, error) {
-	reader, err := dial(ctx, t, to, smallBuffer, 4<<10)
+// newBurden returns one whose reader reads all of it, or nothing.
+func newBurden(ctx context.Context, t target, from, to string, reads bool) (*burden, error) {
+	receiveBuffer := 4 << 10
+	if reads {
+		receiveBuffer = 0 // the system's
+	}
+	reader, err := dial(ctx, t, to, smallBuffer, receiveBuffer)
 	if err != nil {
 		return nil, err
 	}
@@ -35,9 +39,18 @@ func newStuck(ctx context.Context, t target, from, to string) (*stuck, error) {
 	if err != nil {
 		return nil, errors.Join(err, reader.nc.Close())
 	}
-	s := &stuck{reader: reader, writer: writer, due: make(chan struct{}, 1000), size: stuckSize}
-	letter := newLetter(from, to, s.size)
+	s := &burden{reader: reader, writer: writer, due: make(chan struct{}, 1000)}
+	letter := newLetter(from, to, burdenSize)
 	s.going.Go(s.read)
+	if reads {
+		s.going.Go(func() {
+			for {
+				if _, _, err := reader.next(); err != nil {
+					return
+				}
+			}
+		})
+	}
 	s.going.Go(func() {
 		for range s.due {
 			if _, err := writer.nc.Write(letter.next()); err != nil {
@@ -49,14 +62,14 @@ func newStuck(ctx context.Context, t target, from, to string) (*stuck, error) {
 }
 
 // say has a message sent, unless so many are already waiting for the server.
-func (s *stuck) say() {
+func (s *burden) say() {
 	select {
 	case s.due <- struct{}{}:
 	default:
 	}
 }
 
-func (s *stuck) read() {
+func (s *burden) read() {
 	for {
 		k, _, err := s.writer.next()
 		if err != nil {
@@ -78,7 +91,7 @@ func (s *stuck) read() {
 	}
 }
 
-func (s *stuck) close() {
+func (s *burden) close() {
 	close(s.due)
 	_, _ = s.reader.nc.Close(), s.writer.nc.Close() // it is over
 	s.going.Wait()
@@ -111,19 +124,22 @@ func watch(p *peer) (stop func() int64) {
 }
 
 const (
-	figGrowth  = "RSS growth"
-	figCut     = "cut after"
-	figWithout = "p99 of the others before"
-	figWith    = "p99 of the others"
+	figGrowthWithout = "RSS growth, all read"
+	figGrowth        = "RSS growth"
+	figCut           = "cut after"
+	figWithout       = "p99 of the others, all read"
+	figWith          = "p99 of the others"
 )
 
-// slowLoad is the latency load with one user who does not read.
+// slowLoad is the latency load with one user who is sent big messages: at first
+// he reads them, then another does not.
 func slowLoad(s scale) load {
 	return load{
 		name: "slow", server: "example", peers: []string{ours, node, bare},
-		about: fmt.Sprintf("as latency, for %v, and one of %d users reads nothing of the messages of %d bytes that he gets; "+
-			"cut after: so much was sent to him, empty: he never was", s.slow, s.talkers, stuckSize),
+		about: fmt.Sprintf("as latency, and one of %d users gets messages of %d bytes: for %v one who reads them, as long again one who does not; "+
+			"cut after: so much was sent to him, empty: he never was", s.talkers, burdenSize, s.slow),
 		figures: []figure{
+			{name: figGrowthWithout, unit: "MB"},
 			{name: figGrowth, unit: "MB"},
 			{name: figCut, unit: "MB"},
 			{name: figWithout, unit: "µs"},
@@ -131,42 +147,59 @@ func slowLoad(s scale) load {
 		},
 		run: func(ctx context.Context, sub *subject) (figures, error) {
 			return s.paced(ctx, sub, 2, func(p *peer, k *talk, rate float64) (figures, error) {
-				return s.slowly(ctx, p, k, rate)
+				without, err := s.burdened(ctx, p, k, rate, s.talkers, true)
+				if err != nil {
+					return nil, err
+				}
+				with, err := s.burdened(ctx, p, k, rate, 0, false)
+				if err != nil {
+					return nil, err
+				}
+				f := figures{
+					figGrowthWithout: without.growth, figGrowth: with.growth,
+					figWithout: without.p99, figWith: with.p99,
+				}
+				if with.cut > 0 {
+					f[figCut] = with.cut
+				}
+				return f, nil
 			})
 		},
 	}
 }
 
-func (s scale) slowly(ctx context.Context, p *peer, k *talk, rate float64) (figures, error) {
-	without, _, err := k.hold(ctx, rate, s.slow/5, s.talkers, nil)
-	if err != nil {
-		return nil, err
-	}
+// strain is what a burden did to a server.
+type strain struct {
+	growth float64 // of the resident set, MB
+	p99    float64 // of the others, µs
+	cut    float64 // MB; 0: was not
+}
+
+// burdened has the users write to each other while the first of two further
+// users writes to the second.
+func (s scale) burdened(ctx context.Context, p *peer, k *talk, rate float64, first int, reads bool) (strain, error) {
 	before, err := p.memory()
 	if err != nil {
-		return nil, err
+		return strain{}, err
 	}
-	one, err := newStuck(ctx, p.target, user(0), user(1))
+	one, err := newBurden(ctx, p.target, user(first), user(first+1), reads)
 	if err != nil {
-		return nil, err
+		return strain{}, err
 	}
 	defer one.close()
 	peak := watch(p)
-	with, _, err := k.hold(ctx, rate, s.slow, s.talkers, func(seat int) {
+	took, _, err := k.hold(ctx, rate, s.slow, s.talkers, func(seat int) {
 		if seat == 0 {
 			one.say()
 		}
 	})
 	most := peak()
 	if err != nil {
-		return nil, err
+		return strain{}, err
 	}
-	f := figures{
-		figGrowth:  float64(most-before.resident) / 1e6,
-		figWithout: microseconds(without, 0.99), figWith: microseconds(with, 0.99),
-	}
+	got := strain{growth: float64(most-before.resident) / 1e6, p99: microseconds(took, 0.99)}
 	if one.cut.Load() {
-		f[figCut] = float64(one.told.Load()) * float64(one.size) / 1e6
+		got.cut = float64(one.told.Load()) * burdenSize / 1e6
 	}
-	return f, nil
+	return got, nil
 }
