@@ -246,8 +246,8 @@ func (s *Server) recall(ctx context.Context, m *mail, r Receipt) error {
 		return err
 	}
 	page, err := s.inbox.Since(ctx, m.To, was.Seq-1, 1)
-	if err != nil || len(page.Entries) == 0 || page.Entries[0].Seq != was.Seq {
-		return err
+	if err != nil || len(page.Entries) == 0 || page.Entries[0].Seq != was.Seq || page.Entries[0].Event != eventReceive {
+		return err // dropped, or erased, meanwhile
 	}
 	m.stored(&page.Entries[0])
 	s.watchOver(m, was.Seq, r.Note)
