@@ -45,6 +45,9 @@ func (s *Server) receipt(ctx context.Context, d *device, e *socketio.Event) (r r
 	if err = d.self(r.reader, "recipientChatPath"); err != nil {
 		return r, err
 	}
+	if err = d.within(); err != nil {
+		return r, err
+	}
 	r.at = now()
 	r.silent, err = s.authorize(ctx, Action{Event: e.Name, From: r.reader, To: r.sender})
 	return r, err
