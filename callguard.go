@@ -16,9 +16,17 @@ type callGuard struct {
 
 var _ CallStore = callGuard{}
 
+// limit is guard's.
+func (g callGuard) limit(ctx context.Context, call string) (context.Context, func()) {
+	if _, never := g.store.(*MemoryCalls); never {
+		return ctx, func() {}
+	}
+	return g.srv.storeLimit(ctx, call)
+}
+
 func (g callGuard) Create(ctx context.Context, c Call) (got Call, err error) {
 	defer g.srv.recovered("CallStore.Create", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx, "CallStore.Create")
 	defer cancel()
 	got, err = g.store.Create(ctx, c)
 	if (err == nil || errors.Is(err, ErrCallExists)) && got.ID == "" {
@@ -29,35 +37,35 @@ func (g callGuard) Create(ctx context.Context, c Call) (got Call, err error) {
 
 func (g callGuard) Get(ctx context.Context, id string) (c Call, ok bool, err error) {
 	defer g.srv.recovered("CallStore.Get", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx, "CallStore.Get")
 	defer cancel()
 	return g.store.Get(ctx, id)
 }
 
 func (g callGuard) CompareAndSwap(ctx context.Context, c Call) (now Call, ok bool, err error) {
 	defer g.srv.recovered("CallStore.CompareAndSwap", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx, "CallStore.CompareAndSwap")
 	defer cancel()
 	return g.store.CompareAndSwap(ctx, c)
 }
 
 func (g callGuard) ByUser(ctx context.Context, user string) (calls []Call, err error) {
 	defer g.srv.recovered("CallStore.ByUser", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx, "CallStore.ByUser")
 	defer cancel()
 	return g.store.ByUser(ctx, user)
 }
 
 func (g callGuard) Due(ctx context.Context, now time.Time, limit int) (due []Call, next time.Time, err error) {
 	defer g.srv.recovered("CallStore.Due", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx, "CallStore.Due")
 	defer cancel()
 	return g.store.Due(ctx, now, limit)
 }
 
 func (g callGuard) Forget(ctx context.Context, user string) (err error) {
 	defer g.srv.recovered("CallStore.Forget", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := g.limit(ctx, "CallStore.Forget")
 	defer cancel()
 	return g.store.Forget(ctx, user)
 }

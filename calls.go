@@ -70,7 +70,10 @@ func (s *Server) initiateCall(ctx context.Context, d *device, e *socketio.Event)
 			d.conn.Send(rejected(callee, "", string(reason))...)
 		}
 	}()
-	fields, err := s.calls.dial(ctx, d, e, c)
+	var fields []byte
+	if err = d.within(); err == nil {
+		fields, err = s.calls.dial(ctx, d, e, c)
+	}
 	if reason = ""; err != nil {
 		reason = refusedReason(err.Code)
 	}
@@ -123,6 +126,9 @@ func (s *Server) acceptCall(ctx context.Context, d *device, e *socketio.Event) (
 	}
 	id, err := optionalName(f[2], "callId")
 	if err != nil {
+		return nil, err
+	}
+	if err := d.within(); err != nil {
 		return nil, err
 	}
 	silent, err := s.authorize(ctx, Action{Event: "acceptCall", From: d.ChatPath, To: caller})
@@ -230,6 +236,9 @@ func (s *Server) rejectCall(ctx context.Context, d *device, e *socketio.Event) (
 	if err := d.self(callee, "recipientId"); err != nil {
 		return nil, err
 	}
+	if err := d.within(); err != nil {
+		return nil, err
+	}
 	calls, err := s.calls.find(ctx, callee, caller, id, room)
 	if err != nil {
 		return nil, err
@@ -264,6 +273,9 @@ func (s *Server) byID(asks bool, step func(c *Call, d *device) *Error) handler {
 	return func(ctx context.Context, d *device, e *socketio.Event) ([]byte, *Error) {
 		id, err := callID(e)
 		if err != nil {
+			return nil, err
+		}
+		if err := d.within(); err != nil {
 			return nil, err
 		}
 		calls, err := s.calls.find(ctx, d.ChatPath, "", id, "")
@@ -341,6 +353,9 @@ func (s *Server) getCalls(ctx context.Context, d *device, e *socketio.Event) ([]
 		if err := e.Object(nil, nil); err != nil {
 			return nil, problem(err)
 		}
+	}
+	if err := d.within(); err != nil {
+		return nil, err
 	}
 	calls, err := s.calls.store.ByUser(ctx, d.ChatPath)
 	if err != nil {

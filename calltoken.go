@@ -105,6 +105,9 @@ func (s *Server) getCallToken(ctx context.Context, d *device, e *socketio.Event)
 	if err != nil {
 		return nil, err
 	}
+	if err := d.within(); err != nil {
+		return nil, err
+	}
 	c, err := s.tokenCall(ctx, d.ChatPath, id)
 	if err != nil {
 		return nil, err

@@ -255,6 +255,9 @@ func (t *turn) change(ctx context.Context, m *move) (Call, *Error) {
 func (t *turn) made(was, c *Call, got Call, m *move) Call {
 	t.line.doubts = nil // from that Version there is no other change
 	t.b.schedule(got)
+	if got.State == CallEnded && was.State != CallEnded {
+		t.b.srv.numbers.ended.add(string(got.Reason))
+	}
 	got.CallerInfo, got.Attachments = c.CallerInfo, c.Attachments
 	if m.answer != nil {
 		m.answer(got)

@@ -52,6 +52,9 @@ func (s *Server) sendMessage(ctx context.Context, d *device, e *socketio.Event) 
 	if err := d.self(from, "senderChatPath"); err != nil {
 		return nil, err
 	}
+	if err := d.within(); err != nil {
+		return nil, err
+	}
 	silent, err := s.authorize(ctx, Action{Event: e.Name, From: from, To: to})
 	if err != nil {
 		return nil, err
@@ -77,20 +80,26 @@ func (s *Server) sendMessage(ctx context.Context, d *device, e *socketio.Event) 
 	} else {
 		d.feed.acted(ctx, out.seq, out.own, e, fields)
 	}
-	switch {
-	case m.watch == nil:
-	case m.kept:
-		s.vigils.wait(ctx, m.To)
-	case d.feed == nil: // it was settled at once
-		s.afterMessage(m.watch)
-	default:
-		s.settled(m.watch)
-	}
+	s.afterwards(ctx, m)
 	if m.flight.done == nil { // else somebody may look at it still
 		*m = mail{fields: fields}
 		s.mails.Put(m)
 	}
 	return nil, nil // it was answered
+}
+
+// afterwards has the hooks told of a message that they need not wait to be told
+// of, and waits for those that are behind.
+func (s *Server) afterwards(ctx context.Context, m *mail) {
+	switch {
+	case m.watch == nil:
+	case m.kept:
+		s.vigils.wait(ctx, m.To)
+	case !s.cfg.keep: // it was settled at once
+		s.afterMessage(m.watch)
+	default:
+		s.settled(m.watch)
+	}
 }
 
 // mail is a message being handled.
@@ -164,15 +173,19 @@ func (m *mail) ack(fields []byte, out outcome, keep bool) []byte {
 	return fields
 }
 
-// handleMail stores a message and hands it on, unless it was before.
+// handleMail stores a message and hands it on, unless it was before. d is the
+// device that it comes from, nil if the host sends it.
 func (s *Server) handleMail(ctx context.Context, d *device, m *mail) (out outcome, err *Error) {
-	if before := s.cfg.hooks.BeforeMessage; before != nil && !m.silent {
+	if before := s.cfg.hooks.BeforeMessage; before != nil && !m.silent && d != nil {
 		if was, ok, err := s.inbox.Find(ctx, m.key, 0); err != nil {
 			return out, asError(err, CodeUnavailable)
 		} else if ok {
 			return s.again(ctx, m, was.Receipt)
 		}
-		if m.silent, err = verdict(before(ctx, m.Message), CodeUnavailable); err != nil {
+		began := time.Now()
+		m.silent, err = verdict(before(ctx, m.Message), CodeUnavailable)
+		s.numbers.hooks.since("BeforeMessage", began)
+		if err != nil {
 			return out, err
 		}
 	}
@@ -181,20 +194,20 @@ func (s *Server) handleMail(ctx context.Context, d *device, m *mail) (out outcom
 		return s.relayMail(ctx, d, m, out)
 	}
 	out.delivery = s.foresee(d, m)
-	entries := append(m.entries[:0], m.entry(m.key, d.SocketID, out.delivery))
+	entries := append(m.entries[:0], m.entry(m.key, d.origin(), out.delivery))
 	if m.From != m.To && !m.silent {
 		entries = append(entries, m.entry(m.recipientKey(), "", ""))
 	}
-	d.feed.act()
+	d.acts()
 	receipts, bad := s.inbox.append(s.ctx, m.receipts[:len(entries)], entries)
 	if bad != nil {
 		s.doubts.add(m.key)
-		d.feed.idle()
+		d.idles()
 		return out, asError(bad, CodeUnavailable)
 	}
 	if receipts[0].Duplicate {
 		if out, err = s.again(ctx, m, receipts[0]); err != nil {
-			d.feed.idle()
+			d.idles()
 		}
 		return out, err
 	}
@@ -246,8 +259,8 @@ func (s *Server) recall(ctx context.Context, m *mail, r Receipt) error {
 		return err
 	}
 	page, err := s.inbox.Since(ctx, m.To, was.Seq-1, 1)
-	if err != nil || len(page.Entries) == 0 || page.Entries[0].Seq != was.Seq {
-		return err
+	if err != nil || len(page.Entries) == 0 || page.Entries[0].Seq != was.Seq || page.Entries[0].Event != eventReceive {
+		return err // dropped, or erased, meanwhile
 	}
 	m.stored(&page.Entries[0])
 	s.watchOver(m, was.Seq, r.Note)
@@ -304,7 +317,9 @@ func (s *Server) relayMail(ctx context.Context, d *device, m *mail, out outcome)
 			}
 		}
 		if len(reached) == 0 && s.cfg.hooks.OnUndelivered != nil {
-			s.cfg.hooks.OnUndelivered(s.ctx, m.Message) // if it panics nobody has the message: the ack has to say so
+			began := time.Now()
+			s.cfg.hooks.OnUndelivered(s.hookCtx, m.Message) // if it panics nobody has the message: the ack has to say so
+			s.numbers.hooks.since("OnUndelivered", began)
 		}
 	}
 	switch out.delivery = deliveryOffline; {

@@ -42,9 +42,13 @@ func (h *host) Connect(ctx context.Context, c *socketio.Conn, auth []byte) (err 
 	}
 	switch {
 	case e == nil:
+		s.numbers.connected.Add(1)
 		return nil
 	case errors.Is(e, errWentAway):
 		return e
+	}
+	s.numbers.refused.add(string(e.Code))
+	switch {
 	case e.Code == CodeUnavailable:
 		s.log.Warn("a client could not be let in, it will try again", "err", e)
 		return e
@@ -95,18 +99,8 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 	}
 	id := Identity{ChatPath: strings.Clone(userID)} // the rest of the query does not stay with it
 	if s.cfg.auth != nil {
-		id, err = s.cfg.auth(ctx, Handshake{Request: r, Query: q, UserID: userID, Auth: auth})
-		if err != nil {
-			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-				return nil, asError(err, CodeUnavailable)
-			}
-			return nil, asError(err, CodeUnauthorized)
-		}
-		if id.ChatPath != userID {
-			return nil, Errorf(CodeIdentityMismatch, "the handshake's userId is not who the token says")
-		}
-		if !id.Expires.IsZero() && !id.Expires.After(time.Now()) {
-			return nil, Errorf(CodeUnauthorized, "the identity has expired")
+		if id, e = s.authenticate(ctx, Handshake{Request: r, Query: q, UserID: userID, Auth: auth}); e != nil {
+			return nil, e
 		}
 	}
 	d := &device{
@@ -125,6 +119,9 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 	}
 	if s.cfg.keep {
 		d.feed = newFeed(s, d)
+	}
+	if !id.Expires.IsZero() {
+		d.proof.Store(&proof{claims: id.Claims, ends: id.Expires})
 	}
 	return d, nil
 }
@@ -168,8 +165,9 @@ func (s *Server) welcome(ctx context.Context, d *device) *Error {
 	} else {
 		s.calls.work(func() { s.calls.arrive(d) })
 	}
+	s.watchProof(d)
 	if s.cfg.hooks.OnConnect != nil {
-		s.hook("OnConnect", func() { s.cfg.hooks.OnConnect(d.conn.Context(), d.Device) })
+		s.hook("OnConnect", func() { s.cfg.hooks.OnConnect(d.conn.Context(), d.seen()) })
 	}
 	return nil
 }
@@ -190,6 +188,8 @@ func (h *host) Acked(c *socketio.Conn, id uint64) {
 func (h *host) Closed(c *socketio.Conn, reason string, goodbye bool) {
 	s := (*Server)(h)
 	d := c.Value.(*device)
+	s.numbers.closed.add(reason)
+	d.proof.Load().stop()
 	s.roster.unsubscribe(d)
 	s.registry.leave(d, goodbye)
 	if len(s.registry.devices(d.ChatPath)) == 0 {
@@ -200,7 +200,7 @@ func (h *host) Closed(c *socketio.Conn, reason string, goodbye bool) {
 		d.feed.end()
 	}
 	if s.cfg.hooks.OnDisconnect != nil {
-		s.hook("OnDisconnect", func() { s.cfg.hooks.OnDisconnect(s.ctx, d.Device, reason) })
+		s.hook("OnDisconnect", func() { s.cfg.hooks.OnDisconnect(s.ctx, d.seen(), reason) })
 	}
 	if reason == engineio.SlowReader.String() {
 		s.log.Warn("a device that does not read was cut off", "user", d.ChatPath, "socket", d.SocketID)
@@ -209,6 +209,12 @@ func (h *host) Closed(c *socketio.Conn, reason string, goodbye bool) {
 
 // hook calls a hook that has nothing to say to the client.
 func (s *Server) hook(name string, f func()) {
+	defer s.numbers.hooks.since(name, time.Now())
+	s.background(name, f)
+}
+
+// background does what no client waits for.
+func (s *Server) background(name string, f func()) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.panicked(name, r)
@@ -234,5 +240,6 @@ func (s *Server) recovered(event string, code Code, err *error) {
 // contacts calls the Contacts hook.
 func (s *Server) contacts(ctx context.Context, user string) (contacts []string, err error) {
 	defer s.recovered("Contacts", CodeUnavailable, &err)
+	defer s.numbers.hooks.since("Contacts", time.Now())
 	return s.cfg.hooks.Contacts(ctx, user)
 }

@@ -91,7 +91,10 @@ func (a *attempt) place(ctx context.Context) (fields []byte, again bool, err *Er
 		told := a.c
 		told.State = CallRinging
 		told.Expires = told.Started.Add(a.b.srv.cfg.callTimes.Ring)
-		if a.silent, err = verdict(before(ctx, told), CodeForbidden); err != nil {
+		began := time.Now()
+		a.silent, err = verdict(before(ctx, told), CodeForbidden)
+		a.b.srv.numbers.hooks.since("BeforeCall", began)
+		if err != nil {
 			return nil, false, err
 		}
 		if a.silent {

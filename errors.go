@@ -98,6 +98,8 @@ func (e *Error) message() string {
 		return "the server does not accept this identity"
 	case CodeForbidden:
 		return "not allowed"
+	case CodeRateLimited:
+		return "too many events, try again later"
 	case CodeUnavailable:
 		return "a service behind the server is down, try again"
 	case CodeInternal:

@@ -31,22 +31,35 @@ func builtin() map[string]func(*Server) handler {
 		"endCall":         (*Server).endCall,
 		"getCallToken":    func(s *Server) handler { return s.getCallToken },
 		"getCalls":        func(s *Server) handler { return s.getCalls },
+		"refreshAuth":     func(s *Server) handler { return s.refreshAuth },
 	}
 }
 
+// ours reports whether an event is one that the server tells clients: nobody else
+// may.
+func ours(name string) bool {
+	switch name {
+	case "online_users", "contact_online", "contact_offline", "authExpiring", "sessionEnded", "inboxReady",
+		eventReceive, eventSent, eventDelivered, eventRead, eventConvRead, EventErased,
+		"incomingCall", "callRinging", "callAccepted", "callRejected", "callCancelled", "callEnded", "missedCall":
+		return true
+	}
+	return false
+}
+
 // eventHandlers is every event this server knows.
-func (s *Server) eventHandlers() map[string]handler {
-	handlers := map[string]handler{}
+func (s *Server) eventHandlers() map[string]*event {
+	events := map[string]*event{}
 	for name, bind := range builtin() {
-		handlers[name] = bind(s)
+		events[name] = &event{handle: bind(s)}
 	}
 	for name, f := range s.cfg.handlers {
-		handlers[name] = s.hostEvent(f)
+		events[name] = &event{handle: s.hostEvent(f)}
 	}
 	for name, volatile := range s.cfg.relays {
-		handlers[name] = s.relay(volatile)
+		events[name] = &event{handle: s.relay(volatile)}
 	}
-	return handlers
+	return events
 }
 
 // Event implements socketio.Host: it finds the handler and answers for it.
@@ -54,23 +67,35 @@ func (s *Server) eventHandlers() map[string]handler {
 func (h *host) Event(c *socketio.Conn, e *socketio.Event) {
 	s := (*Server)(h)
 	d := c.Value.(*device)
+	known := s.events[e.Name]
+	if known == nil {
+		known = &s.unknown
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			s.panicked(e.Name, r)
-			s.answer(d, e, nil, &Error{Code: CodeInternal})
+			err := &Error{Code: CodeInternal}
+			known.count(err)
+			s.answer(d, e, nil, err)
 		}
 	}()
-	if e.Problem != nil {
-		s.answer(d, e, nil, problem(e.Problem))
-		return
-	}
-	handle := s.handlers[e.Name]
-	if handle == nil {
-		s.answer(d, e, nil, Errorf(CodeInvalid, "unknown event %.64q", e.Name))
-		return
-	}
-	fields, err := handle(c.Context(), d, e)
+	fields, err := s.handle(c.Context(), d, e, known.handle)
+	known.count(err)
 	s.answer(d, e, fields, err)
+}
+
+// handle handles an event, if it may be handled.
+func (s *Server) handle(ctx context.Context, d *device, e *socketio.Event, handle handler) ([]byte, *Error) {
+	s.charge(ctx, d)
+	switch {
+	case e.Problem != nil:
+		return nil, problem(e.Problem)
+	case d.expelled.Load():
+		return nil, Errorf(CodeUnauthorized, "this user was deleted")
+	case handle == nil:
+		return nil, Errorf(CodeInvalid, "unknown event %.64q", e.Name)
+	}
+	return handle(ctx, d, e)
 }
 
 // problem is the Error for one of socketio's.
@@ -118,6 +143,7 @@ func (s *Server) authorize(ctx context.Context, a Action) (silent bool, err *Err
 	if s.cfg.hooks.Authorize == nil {
 		return false, nil
 	}
+	defer s.numbers.hooks.since("Authorize", time.Now())
 	return verdict(s.cfg.hooks.Authorize(ctx, a), CodeForbidden)
 }
 
@@ -139,7 +165,12 @@ func (s *Server) hostEvent(f EventFunc) handler {
 		if err != nil {
 			return nil, problem(err)
 		}
-		result, err := f(ctx, Event{Name: e.Name, Device: d.Device, Args: args, Attachments: e.Attachments()})
+		if err := d.within(); err != nil {
+			return nil, err
+		}
+		began := time.Now()
+		result, err := f(ctx, Event{Name: e.Name, Device: d.seen(), Args: args, Attachments: e.Attachments()})
+		s.numbers.hooks.since("On", began)
 		if err != nil {
 			return nil, asError(err, CodeInternal)
 		}

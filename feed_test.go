@@ -63,6 +63,7 @@ func entry(t testing.TB, e wiretest.Event) string {
 	short := map[string]string{
 		"receiveMessage": "receive", "messageSent": "sent", "messagesDelivered": "delivered",
 		"messagesRead": "read", "conversationRead": "mine read", "inboxReady": "ready",
+		"entryErased": "erased",
 	}[e.Name]
 	id := f.ID
 	if id == nil {
@@ -1077,6 +1078,54 @@ func TestForgottenMeanwhile(t *testing.T) {
 			}
 		})
 		a.join("bob", all()).has("receive b1 #2", "ready #2")
+	})
+}
+
+// Of what had to do with somebody who was forgotten, the others are told that
+// there was something, so that they count on, and nothing else.
+func TestErased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := heymanito.NewMemoryInbox(heymanito.InboxBounds{})
+		a := start(t, heymanito.WithInbox(store))
+		ann, cid := a.join("ann"), a.join("cid")
+		ann.sends("m1", "bob", 1, "queued")
+		ann.sends("m2", "bob", 2, "queued")
+		cid.sends("c1", "bob", 1, "queued")
+		ann.sends("m3", "bob", 3, "queued")
+		ann.Goodbye()
+		synctest.Wait()
+		if err := store.Forget(t.Context(), "ann"); err != nil {
+			t.Fatal(err)
+		}
+		untold := func(p *person) {
+			t.Helper()
+			for _, e := range p.Log() {
+				said := e.String()
+				for _, hers := range []string{`"ann"`, `"m1"`, `"m2"`, `"m3"`} {
+					if strings.Contains(said, hers) {
+						t.Errorf("%s of somebody who was forgotten is in %s", hers, said)
+					}
+				}
+				if e.Name == "entryErased" && !strings.HasPrefix(string(e.Args[0]), `{"erased":true,"seq":`) {
+					t.Error(said)
+				}
+			}
+		}
+		bob := a.join("bob")
+		bob.has("erased #1", "erased #2", "receive c1 #3", "erased #4", "ready #4")
+		untold(bob)
+		epoch, _ := bob.ready()
+		phone := a.join("bob", all())
+		phone.has("erased #1", "erased #2", "receive c1 #3", "erased #4", "ready #4")
+		untold(phone)
+		a.join("bob", since(epoch, 1)).has("erased #2", "receive c1 #3", "erased #4", "ready #4")
+		time.Sleep(2 * time.Second)
+		cid.has("ready #0", "delivered c1 #2")
+		bob.Goodbye()
+		synctest.Wait()
+		a.join("bob").has("ready #4") // they were given, as anything
+		cid.sends("c2", "bob", 3, "sent")
+		phone.has("erased #1", "erased #2", "receive c1 #3", "erased #4", "ready #4", "receive c2 #5")
 	})
 }
 

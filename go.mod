@@ -4,6 +4,8 @@ go 1.26.0
 
 require github.com/golang-jwt/jwt/v5 v5.3.1
 
+require golang.org/x/time v0.12.0
+
 require (
 	github.com/andybalholm/brotli v1.2.1 // indirect
 	github.com/dunglas/httpsfv v1.1.0 // indirect

@@ -3,6 +3,7 @@ package heymanito
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // guard is the host's Inbox, called with care: each call is given storeTimeout,
@@ -17,11 +18,22 @@ var _ Inbox = guard{}
 
 // limit is context.WithTimeout with storeTimeout. Our own store in memory never
 // waits, and is spared the timer.
-func (g guard) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+func (g guard) limit(ctx context.Context, call string) (context.Context, func()) {
 	if _, never := g.inbox.(*MemoryInbox); never {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, storeTimeout)
+	return g.srv.storeLimit(ctx, call)
+}
+
+// storeLimit is context.WithTimeout with storeTimeout, for a call of a store that
+// takes until over is called.
+func (s *Server) storeLimit(ctx context.Context, call string) (_ context.Context, over func()) {
+	began := time.Now()
+	limited, cancel := context.WithTimeout(ctx, storeTimeout)
+	return limited, func() {
+		cancel()
+		s.numbers.stores.since(call, began)
+	}
 }
 
 // append is Append, which is spared the slice of receipts as well where it can
@@ -37,7 +49,7 @@ func (g guard) append(ctx context.Context, zero []Receipt, entries []Entry) (rec
 
 func (g guard) Append(ctx context.Context, entries ...Entry) (receipts []Receipt, err error) {
 	defer g.srv.recovered("Inbox.Append", CodeUnavailable, &err)
-	ctx, cancel := g.limit(ctx)
+	ctx, cancel := g.limit(ctx, "Inbox.Append")
 	defer cancel()
 	receipts, err = g.inbox.Append(ctx, entries...)
 	if err == nil && len(receipts) != len(entries) {
@@ -48,7 +60,7 @@ func (g guard) Append(ctx context.Context, entries ...Entry) (receipts []Receipt
 
 func (g guard) Since(ctx context.Context, user string, after uint64, limit int) (page Page, err error) {
 	defer g.srv.recovered("Inbox.Since", CodeUnavailable, &err)
-	ctx, cancel := g.limit(ctx)
+	ctx, cancel := g.limit(ctx, "Inbox.Since")
 	defer cancel()
 	page, err = g.inbox.Since(ctx, user, after, limit)
 	if err != nil {
@@ -71,21 +83,21 @@ func (g guard) Since(ctx context.Context, user string, after uint64, limit int) 
 
 func (g guard) Find(ctx context.Context, k Key, through uint64) (found Found, ok bool, err error) {
 	defer g.srv.recovered("Inbox.Find", CodeUnavailable, &err)
-	ctx, cancel := g.limit(ctx)
+	ctx, cancel := g.limit(ctx, "Inbox.Find")
 	defer cancel()
 	return g.inbox.Find(ctx, k, through)
 }
 
 func (g guard) AckThrough(ctx context.Context, user string, seq uint64) (err error) {
 	defer g.srv.recovered("Inbox.AckThrough", CodeUnavailable, &err)
-	ctx, cancel := g.limit(ctx)
+	ctx, cancel := g.limit(ctx, "Inbox.AckThrough")
 	defer cancel()
 	return g.inbox.AckThrough(ctx, user, seq)
 }
 
 func (g guard) Forget(ctx context.Context, user string) (err error) {
 	defer g.srv.recovered("Inbox.Forget", CodeUnavailable, &err)
-	ctx, cancel := g.limit(ctx)
-	defer cancel()
+	// Without a limit but ctx's: it takes as long as there is to forget.
+	defer g.srv.numbers.stores.since("Inbox.Forget", time.Now())
 	return g.inbox.Forget(ctx, user)
 }

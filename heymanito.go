@@ -8,10 +8,11 @@
 // What travels on the wire is in docs/protocol.md.
 //
 // The files follow an event from the socket to the host's hook: heymanito.go
-// (the server), connect.go (who a connection is), events.go (which handler an
-// event goes to, and how it is answered), chat.go, receipts.go, calls.go and
-// relay.go (what the events do), registry.go (a user's devices), presence.go
-// (who is told about whom).
+// (the server), connect.go (who a connection is), expiry.go (until when),
+// events.go (which handler an event goes to, and how it is answered), allowance.go
+// (how many there may be), chat.go, receipts.go, calls.go and relay.go (what the
+// events do), registry.go (a user's devices), presence.go (who is told about whom).
+// What a host does from its own code is in api.go, send.go and forget.go.
 //
 // A message goes from chat.go (once: flight.go) through guard.go to inbox.go
 // (where it is kept, in memoryinbox.go by default; doubt.go, when that is not
@@ -38,7 +39,6 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/heymanito/heymanito/internal/engineio"
-	"github.com/heymanito/heymanito/internal/jsonspan"
 	"github.com/heymanito/heymanito/internal/socketio"
 )
 
@@ -53,7 +53,8 @@ type Server struct {
 	cfg      *config
 	log      *slog.Logger
 	engine   *engineio.Server
-	handlers map[string]handler
+	events   map[string]*event // by their names; nobody changes it
+	unknown  event             // those that have none of these names
 	registry *registry
 	roster   *roster
 	inbox    guard
@@ -62,9 +63,11 @@ type Server struct {
 	doubts   doubts
 	vigils   *vigils
 	calls    *switchboard
+	numbers  numbers
 
-	ctx    context.Context // of hooks and stores; ends when Shutdown is done
-	cancel context.CancelFunc
+	ctx     context.Context // of hooks and stores; ends when Shutdown is done
+	hookCtx context.Context // the same, for hooks that senders may have to wait for
+	cancel  context.CancelFunc
 
 	watchOnce   sync.Once
 	watchedOnce sync.Once
@@ -81,7 +84,8 @@ func New(opts ...Option) *Server {
 	cfg := newConfig(opts)
 	s := &Server{cfg: cfg, log: cfg.log, watched: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.handlers = s.eventHandlers()
+	s.hookCtx = context.WithValue(s.ctx, hookKey{}, true)
+	s.events = s.eventHandlers()
 	s.registry = newRegistry(s)
 	s.roster = newRoster(s)
 	s.inbox = guard{s, cfg.inbox}
@@ -180,34 +184,7 @@ func (s *Server) goRun(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
-		s.running.Go(func() { s.hook("in the background", f) })
+		s.running.Go(func() { s.background("in the background", f) })
 	}
 	return !s.closed
-}
-
-// Disconnect ends every connection of a user on this server and keeps stock
-// clients from coming back by themselves: each gets a sessionEnded event with
-// code, and a DISCONNECT packet. It returns how many there were. It does not
-// keep the user from connecting again: the auth hook does.
-func (s *Server) Disconnect(user, code string) int {
-	frames := socketio.NewOutgoing("sessionEnded", nil, 32+len(code)).
-		Raw(`,{"code":`).Bytes(jsonspan.Append(nil, code)).Raw(`}`).Frames()
-	devices := s.registry.devices(user)
-	for _, d := range devices {
-		d.conn.Disconnect(frames...)
-	}
-	return len(devices)
-}
-
-// ContactsChanged re-evaluates who sees user and whom user sees, by calling
-// [Hooks].Contacts again; whoever is concerned is told at once. It does nothing
-// without that hook.
-func (s *Server) ContactsChanged(ctx context.Context, user string) error {
-	if s.ctx.Err() != nil {
-		return ErrClosed
-	}
-	if s.cfg.hooks.Contacts == nil {
-		return nil
-	}
-	return s.roster.renewContacts(ctx, user)
 }

@@ -30,6 +30,11 @@ type Handshake struct {
 	// Auth is the auth payload of the CONNECT packet as the client sent it, a
 	// JSON object; nil when there was none. Browsers put their token here.
 	Auth json.RawMessage
+	// Refresh: the client, which is connected, proves its identity anew before
+	// that ends. Auth is the payload of its refreshAuth event; Request is not a
+	// request of the client's: it has its RemoteAddr, and the userId in its
+	// query, but no headers, no cookies, and no values in its context.
+	Refresh bool
 }
 
 // Identity is who a connection speaks for.
@@ -37,23 +42,26 @@ type Identity struct {
 	// ChatPath names the user: at most 256 bytes of UTF-8 without control
 	// characters. It must equal the handshake's userId.
 	ChatPath string
-	// Expires is when the identity ends; the zero time means never. A client
-	// cannot connect with one that has ended; a connection that stands is
-	// not ended by it.
+	// Expires is when the identity ends; the zero time means never. The device
+	// is told 30 s before ([WithExpiryNotice]) by the event authExpiring, and
+	// may answer with refreshAuth; else its connection is closed then, and a
+	// stock client comes back with what its auth function says.
 	Expires time.Time
 	// Claims is the host's own, handed to every hook in [Device].Claims.
 	Claims any
 }
 
 // AuthFunc says who a connecting client is. It runs once for each CONNECT
-// packet, on a goroutine of that connection's own; ctx ends after the
-// handshake timeout and when the client goes away.
+// packet, and for each refreshAuth of a client that is connected, on a goroutine
+// of that connection's own; ctx ends after the handshake timeout and when the
+// client goes away.
 //
 // An [*Error] decides what the client is told: CodeUnavailable and CodeInternal
 // close the transport, so that stock clients come back with their back-off; any
 // other code is a CONNECT_ERROR, after which they stop. An error of another type is
 // reported as CodeUnauthorized, unless it is ctx's own: that is
-// CodeUnavailable.
+// CodeUnavailable. To a refreshAuth the error is the ack, and the connection
+// stands until the identity that it has ends.
 type AuthFunc func(ctx context.Context, h Handshake) (Identity, error)
 
 // ValidChatPath reports whether s can name a user: non-empty, at most 256

@@ -67,7 +67,17 @@ type Inbox interface {
 	AckThrough(ctx context.Context, user string, seq uint64) error
 
 	// Forget erases a user: the inbox, what is known of its duplicates, and
-	// the Marks that others' inboxes have of this user as their Peer.
+	// what others' inboxes have of this user as their Peer: the Marks, what is
+	// known of duplicates, and the entries. An entry that another user's inbox
+	// keeps stays in its place as [Erased] makes it, and counts what that takes.
+	// What was erased is not found any more, and the same appended again is new.
+	// The Heads of the others stay as they are.
+	//
+	// When it returns nil, all that was appended before it was called is erased,
+	// as safely as Append appends. It may erase a part at a time, so that others
+	// need not wait until it has ended: an error may leave a part of it done, and
+	// the next Forget does the rest. What is appended while it works may come
+	// before it or behind it. Nobody needs to know of a user to forget him.
 	Forget(ctx context.Context, user string) error
 }
 
@@ -96,6 +106,18 @@ type Entry struct {
 	Note        string    // comes back in the Receipt of a duplicate; at most 32 bytes
 
 	Seq uint64 // set by the store; Append ignores it
+}
+
+// EventErased is the Event of an entry that [Inbox].Forget has erased from the
+// inbox of another user, see [Erased]. Nothing is appended with it.
+const EventErased = "entryErased"
+
+// Erased returns what Forget leaves of e in another user's inbox: that there was
+// an entry, and when. User, Seq and Time are e's, the Event is [EventErased], and
+// the Body, which is the caller's, says no more than that. Nothing else is set,
+// and nothing of it is a part of e, but for the name of the user.
+func Erased(e Entry) Entry {
+	return Entry{Key: Key{User: e.User, Event: EventErased}, Time: e.Time, Body: []byte(`{"erased":true}`), Seq: e.Seq}
 }
 
 // Receipt says what became of an [Entry].

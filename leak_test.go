@@ -74,7 +74,7 @@ func newBed(t testing.TB, opts ...heymanito.Option) *bed {
 	t.Helper()
 	label := fmt.Sprint(t.Name(), "#", beds.Add(1))
 	b := &bed{t: t, label: label, inFlight: map[string]int{}}
-	opts = append([]heymanito.Option{heymanito.WithLogger(slog.New(alarm{t})), heymanito.WithDrain(0)}, opts...)
+	opts = append([]heymanito.Option{heymanito.WithLogger(slog.New(alarm{t})), heymanito.WithDrain(0), heymanito.WithRates(heymanito.Rate{}, heymanito.Rate{})}, opts...)
 	var ts *httptest.Server
 	// Goroutines inherit labels: whatever the server starts has this one.
 	pprof.Do(context.Background(), pprof.Labels("bed", label), func(context.Context) {

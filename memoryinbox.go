@@ -21,7 +21,7 @@ const memoryInboxTotal = 256_000_000
 //
 // Total is 256 MB by default. It counts the heap that the inboxes take, maps
 // and links included: a short message counts about 320 bytes, the first one to
-// somebody new 800. The process may take up to twice that, by the garbage
+// somebody new 880. The process may take up to twice that, by the garbage
 // collector's default. A message between two users counts in both inboxes,
 // although its body is in memory once.
 //
@@ -41,8 +41,8 @@ type MemoryInbox struct {
 	mu      sync.Mutex
 	users   memoryMap[string, *memoryBox]
 	threads memoryMap[memoryThreadKey, *memoryThread]
-	ids     memoryIDs                                 // of entries without a Mark
-	peers   memoryMap[string, memoryList[memoryMark]] // the Marks that others have of them
+	ids     memoryIDs                                   // of entries without a Mark
+	peers   memoryMap[string, memoryList[memoryThread]] // what is in any inbox of them
 
 	kept  memoryList[memoryEntry] // oldest first, as the others are
 	gone  memoryList[memoryEntry] // dropped, but known
@@ -74,13 +74,15 @@ type memoryBox struct {
 	recent  [2]*memoryThread // used last: most have one conversation at a time, which has two sides
 }
 
-// memoryThread is what is in one inbox of one event and peer.
+// memoryThread is what is in one inbox of one event and peer. What Forget has
+// left there of others is one, too, without a peer.
 type memoryThread struct {
 	box         *memoryBox
 	event, peer string
 	salt        uint64 // of the hashes of its ids
 	entries     memoryQueue
 	mark        *memoryMark
+	links       memoryLinks[memoryThread]
 }
 
 type memoryThreadKey struct {
@@ -119,19 +121,19 @@ type memoryRare struct {
 // memoryMark is how far the Marks of one thread reach, and the Receipt of the
 // entry that said so.
 type memoryMark struct {
-	thread                         *memoryThread
-	mark, seq                      uint64
-	time                           int64
-	note                           string
-	timeLinks, boxLinks, peerLinks memoryLinks[memoryMark]
+	thread              *memoryThread
+	mark, seq           uint64
+	time                int64
+	note                string
+	timeLinks, boxLinks memoryLinks[memoryMark]
 }
 
 // What things count, besides the bytes they carry: themselves, and their part
 // of the maps and queues they are in. A test compares it with the heap.
 const (
 	memoryBoxBytes    = 216
-	memoryThreadBytes = 190
-	memoryMarkBytes   = 150
+	memoryThreadBytes = 255 // as if each were of somebody else
+	memoryMarkBytes   = 85
 	memoryEntryBytes  = 185
 	memoryBodyBytes   = 10
 	memoryRareBytes   = 60
@@ -141,6 +143,9 @@ const (
 // memoryTidy is how many entries that are too old an Append drops, and how many
 // it forgets: more than it appends, and not so many that others wait.
 const memoryTidy = 100
+
+// memoryForget is how many entries of others Forget erases while they wait.
+const memoryForget = 1000
 
 // NewMemoryInbox returns an empty MemoryInbox. It starts nothing and needs no
 // closing. It panics if a bound is negative.
@@ -223,7 +228,7 @@ func (m *MemoryInbox) Find(ctx context.Context, k Key, through uint64) (Found, b
 	now := time.Now().UnixMilli()
 	m.expire(box, now)
 	thread := m.known(box, k.Event, k.Peer)
-	if thread == nil {
+	if thread == nil || thread.isErased() {
 		return Found{}, false, nil
 	}
 	if k.ID != "" {
@@ -255,11 +260,21 @@ func (m *MemoryInbox) AckThrough(ctx context.Context, user string, seq uint64) e
 	return nil
 }
 
-// Forget implements [Inbox].
+// Forget implements [Inbox]. Others wait while it erases a thousand entries of
+// theirs, or the whole inbox of the user.
 func (m *MemoryInbox) Forget(ctx context.Context, user string) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	for more := true; more; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		more = m.forgetSome(user)
 	}
+	return nil
+}
+
+// forgetSome erases some of what there is of a user, and reports whether there
+// may be more.
+func (m *MemoryInbox) forgetSome(user string) (more bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if box := m.users.of[user]; box != nil {
@@ -275,10 +290,68 @@ func (m *MemoryInbox) Forget(ctx context.Context, user string) error {
 		}
 		m.end(box)
 	}
-	for mark := m.peers.of[user].first; mark != nil; mark = m.peers.of[user].first {
-		m.unmark(mark)
+	for left := memoryForget; left > 0; {
+		thread := m.peers.of[user].first
+		if thread == nil {
+			return false
+		}
+		left -= m.erase(thread, left)
 	}
-	return nil
+	return true
+}
+
+// erase erases a thread that another user has of somebody: the Mark, and the
+// oldest entries, at most n of them. It returns how many things that were.
+func (m *MemoryInbox) erase(thread *memoryThread, n int) (erased int) {
+	if thread.mark != nil {
+		m.unmark(thread.mark)
+		erased++
+	}
+	entries := thread.entries.of[:min(n, len(thread.entries.of))]
+	if len(entries) == 0 { // without its Mark it is no more
+		return erased
+	}
+	known := 0
+	for ; known < len(entries) && !entries[known].isKept(); known++ {
+		m.gone.remove(entries[known], (*memoryEntry).byAge)
+		m.stats.Bytes -= entries[known].size()
+	}
+	for _, e := range entries {
+		m.ids.remove(e)
+	}
+	if known > 0 {
+		thread.box.entries.delete(entries[:known])
+	}
+	if kept := entries[known:]; len(kept) > 0 {
+		m.bury(kept)
+	}
+	wasKept := known < len(entries)
+	thread.entries.pop(len(entries))
+	if wasKept && !thread.isKept() {
+		m.keptBytes -= thread.size()
+	}
+	m.settle(thread)
+	return erased + len(entries)
+}
+
+// bury leaves of entries that one inbox keeps, and no id leads to, what Forget
+// leaves of them. Whoever calls it takes them out of the thread they were in.
+func (m *MemoryInbox) bury(entries []*memoryEntry) {
+	box := entries[0].thread.box
+	to := m.thread(box, EventErased, "")
+	if !to.isKept() {
+		m.keptBytes += to.size()
+	}
+	body := Erased(Entry{}).Body // counts for each of them, as everywhere
+	for _, e := range entries {
+		size := -e.size() - e.contentSize()
+		e.thread, e.id, e.note, e.origin, e.body, e.rare = to, "", "", "", body, nil
+		size += e.size() + e.contentSize()
+		box.bytes += size
+		m.keptBytes += size
+		m.stats.Bytes += size
+	}
+	to.entries.merge(entries)
 }
 
 // append appends e, unless it is a duplicate.
@@ -405,6 +478,11 @@ func (m *MemoryInbox) thread(box *memoryBox, event, peer string) *memoryThread {
 	k.event, k.peer = names[:len(event)], names[len(event):]
 	thread := &memoryThread{box: box, event: k.event, peer: k.peer, salt: maphash.Comparable(m.ids.seed, k)}
 	m.threads.set(k, thread)
+	if !thread.isErased() {
+		of := m.peers.of[k.peer]
+		of.push(thread, (*memoryThread).ofPeer)
+		m.peers.set(k.peer, of)
+	}
 	m.stats.Bytes += thread.size()
 	return thread
 }
@@ -417,9 +495,6 @@ func (m *MemoryInbox) raise(thread *memoryThread, to uint64, e *memoryEntry) {
 		mark = &memoryMark{thread: thread}
 		thread.mark = mark
 		thread.box.marks.push(mark, (*memoryMark).inBox)
-		list := m.peers.of[thread.peer]
-		list.push(mark, (*memoryMark).ofPeer)
-		m.peers.set(thread.peer, list)
 	case mark.mark >= to:
 		return
 	default:
@@ -560,8 +635,8 @@ func (m *MemoryInbox) forget(e *memoryEntry) {
 	thread := e.thread
 	box := thread.box
 	m.gone.remove(e, (*memoryEntry).byAge)
-	box.entries.pop()
-	thread.entries.pop()
+	box.entries.pop(1)
+	thread.entries.pop(1)
 	m.ids.remove(e)
 	m.stats.Bytes -= e.size()
 	m.settle(thread)
@@ -572,12 +647,6 @@ func (m *MemoryInbox) unmark(mark *memoryMark) {
 	thread := mark.thread
 	m.marks.remove(mark, (*memoryMark).byTime)
 	thread.box.marks.remove(mark, (*memoryMark).inBox)
-	list := m.peers.of[thread.peer]
-	if list.remove(mark, (*memoryMark).ofPeer); list.first == nil {
-		m.peers.delete(thread.peer)
-	} else {
-		m.peers.set(thread.peer, list)
-	}
 	thread.mark = nil
 	m.stats.Bytes -= mark.size()
 	m.settle(thread)
@@ -589,9 +658,22 @@ func (m *MemoryInbox) settle(thread *memoryThread) {
 		m.threads.delete(memoryThreadKey{thread.box, thread.event, thread.peer})
 		thread.box.recent = [2]*memoryThread{}
 		m.stats.Bytes -= thread.size()
+		if !thread.isErased() {
+			m.unlist(thread)
+		}
 	}
 	if thread.box.isIdle() {
 		m.idle.push(thread.box, (*memoryBox).byAge)
+	}
+}
+
+// unlist takes a thread out of those of its peer.
+func (m *MemoryInbox) unlist(thread *memoryThread) {
+	of := m.peers.of[thread.peer]
+	if of.remove(thread, (*memoryThread).ofPeer); of.first == nil {
+		m.peers.delete(thread.peer)
+	} else {
+		m.peers.set(of.first.peer, of) // which does not hold on to the name of the one that goes
 	}
 }
 
@@ -620,6 +702,11 @@ func (b *memoryBox) byAge() *memoryLinks[memoryBox] { return &b.links }
 
 func (t *memoryThread) size() int { return memoryThreadBytes + len(t.event) + len(t.peer) }
 
+func (t *memoryThread) ofPeer() *memoryLinks[memoryThread] { return &t.links }
+
+// isErased reports whether it is what Forget has left of others.
+func (t *memoryThread) isErased() bool { return t.event == EventErased }
+
 // isKept reports whether it has entries that are kept.
 func (t *memoryThread) isKept() bool {
 	n := len(t.entries.of)
@@ -632,7 +719,7 @@ func (e *memoryEntry) size() int { return memoryEntryBytes + len(e.id) + len(e.n
 
 // known reports whether a duplicate of e is recognised.
 func (e *memoryEntry) known(now int64) bool {
-	return e.isKept() ||
+	return e.isKept() || !e.thread.isErased() &&
 		now-e.time < DuplicateAge.Milliseconds() && e.seq+DuplicateCount > e.thread.box.last
 }
 
@@ -670,7 +757,6 @@ func (k *memoryMark) size() int { return memoryMarkBytes + len(k.note) }
 
 func (k *memoryMark) byTime() *memoryLinks[memoryMark] { return &k.timeLinks }
 func (k *memoryMark) inBox() *memoryLinks[memoryMark]  { return &k.boxLinks }
-func (k *memoryMark) ofPeer() *memoryLinks[memoryMark] { return &k.peerLinks }
 
 // receiptOf is the Receipt of an entry that is there already.
 func receiptOf(seq uint64, at int64, note string) Receipt {
@@ -732,14 +818,45 @@ type memoryQueue struct {
 
 func (q *memoryQueue) push(e *memoryEntry) { q.of = append(q.of, e) }
 
-// pop takes the first one out, and now and then moves the rest to where it
-// takes no more than it needs.
-func (q *memoryQueue) pop() {
-	q.of[0] = nil
-	q.of = q.of[1:]
-	if q.popped++; q.popped > len(q.of) {
+// pop takes the first n out.
+func (q *memoryQueue) pop(n int) {
+	clear(q.of[:n])
+	q.of = q.of[n:]
+	q.shrink(n)
+}
+
+// delete takes out entries of one thread, which are all that it has between the
+// first and the last of them.
+func (q *memoryQueue) delete(entries []*memoryEntry) {
+	first, last := entries[0], entries[len(entries)-1]
+	at := func(seq uint64) int { return sort.Search(len(q.of), func(i int) bool { return q.of[i].seq >= seq }) }
+	from, to := at(first.seq), at(last.seq)+1
+	left := slices.DeleteFunc(q.of[from:to], func(e *memoryEntry) bool { return e.thread == first.thread })
+	q.of = slices.Delete(q.of, from+len(left), to)
+	q.shrink(len(entries))
+}
+
+// shrink takes note that n were taken out, and now and then moves the rest to
+// where it takes no more than it needs.
+func (q *memoryQueue) shrink(n int) {
+	if q.popped += n; q.popped > len(q.of) {
 		q.of = slices.Clone(q.of)
 		q.popped = 0
+	}
+}
+
+// merge puts entries, which are in their order, where their seqs belong.
+func (q *memoryQueue) merge(entries []*memoryEntry) {
+	i, k := len(q.of)-1, len(entries)-1
+	q.of = append(q.of, entries...)
+	for at := len(q.of) - 1; k >= 0; at-- {
+		if i >= 0 && q.of[i].seq > entries[k].seq {
+			q.of[at] = q.of[i]
+			i--
+		} else {
+			q.of[at] = entries[k]
+			k--
+		}
 	}
 }
 

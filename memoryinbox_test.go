@@ -318,6 +318,52 @@ func TestMemoryInboxTidies(t *testing.T) {
 	})
 }
 
+// TestMemoryInboxForgetsInParts: the books are in order between two parts of a
+// Forget as well, and what it leaves takes what it counts.
+func TestMemoryInboxForgetsInParts(t *testing.T) {
+	const each = 4_000
+	before := liveHeap()
+	m := NewMemoryInbox(InboxBounds{Entries: each / 2})
+	for i := range each { // of which a half is only known
+		for _, user := range []string{"bob", "cid"} {
+			e := inboxMessage(user, []string{"ann", "dan"}[i%2], strconv.Itoa(i))
+			e.Attachments = [][]byte{make([]byte, 100)}
+			inboxAppend(t, m, e)
+		}
+		if i < each/4 {
+			inboxAppend(t, m, inboxMark(fmt.Sprintf("user-%06d", i), eventRead, "ann", 1))
+		}
+	}
+	full, parts := m.Stats(), 0
+	for more := true; more; parts++ {
+		more = m.forgetSome("ann")
+		if err := m.audit(); err != nil {
+			t.Fatalf("after part %d: %v", parts, err)
+		}
+	}
+	s, heap := m.Stats(), liveHeap()-before
+	t.Logf("%d parts: %+v, and then %+v, of which the heap has %d", parts, full, s, heap)
+	if want := (2*each/2 + 2*each/4) / memoryForget; parts < want {
+		t.Errorf("it took %d parts, want %d at least", parts, want)
+	}
+	if s.Entries != full.Entries || s.Users != full.Users || s.Dropped != full.Dropped || s.Bytes > full.Bytes*3/4 {
+		t.Errorf("it was %+v, and is %+v", full, s)
+	}
+	if heap*4 > s.Bytes*5 || heap*5 < s.Bytes*4 {
+		t.Errorf("%d bytes are counted, the heap has grown by %d", s.Bytes, heap)
+	}
+	page, err := m.Since(t.Context(), "bob", each/2, each)
+	if err != nil || len(page.Entries) != each/2 || page.Dropped != each/2 {
+		t.Fatalf("%d entries, %+v, %v", len(page.Entries), page.Head, err)
+	}
+	for _, e := range page.Entries {
+		if (e.Event == EventErased) != (e.Seq%2 == 1) {
+			t.Fatalf("entry %d is %+v", e.Seq, e.Key)
+		}
+	}
+	runtime.KeepAlive(m)
+}
+
 // TestMemoryInboxBooks does everything in any order, and after each step
 // compares what the store counts and links with what is there.
 func TestMemoryInboxBooks(t *testing.T) {
@@ -403,7 +449,8 @@ func (m *MemoryInbox) audit() error {
 		bytes, n := 0, len(box.entries.of)
 		for i, e := range box.entries.of {
 			check(e.thread.box == box, "an entry of another box")
-			check(i == n-1 || box.entries.of[i+1].seq == e.seq+1, "behind %d comes %d", e.seq, box.entries.of[min(i+1, n-1)].seq)
+			next := box.entries.of[min(i+1, n-1)] // of what was dropped, some may be erased
+			check(i == n-1 || next.seq == e.seq+1 || next.seq > e.seq && !e.isKept(), "behind %d comes %d", e.seq, next.seq)
 			check(e.isKept() == (e.seq > box.dropped), "%d is kept: %t, dropped: %d", e.seq, e.isKept(), box.dropped)
 			is.Bytes += e.size()
 			if e.isKept() {
@@ -421,7 +468,8 @@ func (m *MemoryInbox) audit() error {
 				ids++
 			}
 		}
-		check(n == 0 || box.entries.of[n-1].seq == box.last, "the last is not %d", box.last)
+		check(n == 0 || box.entries.of[n-1].seq == box.last || box.dropped == box.last, "the last is not %d", box.last)
+		check(uint64(n) >= box.last-box.dropped, "of %d that are kept %d are there", box.last-box.dropped, n)
 		check(box.bytes == bytes, "box.bytes %d, is %d", box.bytes, bytes)
 		is.Bytes += box.size()
 		kept += bytes
@@ -436,7 +484,6 @@ func (m *MemoryInbox) audit() error {
 		for mark := range listed(&box.marks, (*memoryMark).inBox) {
 			check(marks[mark] && mark.thread.mark == mark && mark.thread.box == box, "a mark of another")
 			is.Bytes += mark.size()
-			peers[mark.thread.peer]++
 			threads[mark.thread] += 0
 			delete(marks, mark)
 		}
@@ -448,9 +495,12 @@ func (m *MemoryInbox) audit() error {
 		if thread.isKept() {
 			kept += thread.size()
 		}
+		if !thread.isErased() {
+			peers[thread.peer]++
+		}
 	}
 	for peer, list := range m.peers.of {
-		check(len(listed(&list, (*memoryMark).ofPeer)) == peers[peer] && peers[peer] > 0, "marks of %q: %d", peer, peers[peer])
+		check(len(listed(&list, (*memoryThread).ofPeer)) == peers[peer] && peers[peer] > 0, "threads of %q: %d", peer, peers[peer])
 	}
 	check(len(marks) == 0, "%d marks of nobody", len(marks))
 	check(len(m.peers.of) == len(peers), "%d peers, are %d", len(m.peers.of), len(peers))

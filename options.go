@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -39,9 +40,12 @@ type config struct {
 	writeTimeout              time.Duration
 	grace                     time.Duration
 	drain                     time.Duration
+	expiryNotice              time.Duration
 
 	callTimes                    CallTimes
 	ringsPerPair, ringsPerCaller int
+
+	deviceRate, userRate Rate
 
 	maxPayload int
 	maxQueue   int
@@ -68,8 +72,11 @@ func newConfig(opts []Option) *config {
 		writeTimeout:     30 * time.Second,
 		grace:            5 * time.Second,
 		drain:            5 * time.Second,
+		expiryNotice:     30 * time.Second,
 		ringsPerPair:     6,
 		ringsPerCaller:   20,
+		deviceRate:       Rate{PerSecond: 100, Burst: 500},
+		userRate:         Rate{PerSecond: 200, Burst: 1000},
 		maxPayload:       1_000_000,
 		maxQueue:         4 << 20,
 		maxDevices:       50,
@@ -209,7 +216,7 @@ func (c *config) register(option, name string) {
 	if reserved(name) {
 		badOption(option, "%q is reserved by Socket.IO: choose another event name", name)
 	}
-	if _, ours := builtin()[name]; ours {
+	if _, builtIn := builtin()[name]; builtIn || ours(name) {
 		badOption(option, "%q is an event of heymanito's own: choose another name, or use Hooks", name)
 	}
 	_, on := c.handlers[name]
@@ -360,6 +367,16 @@ func WithDrain(d time.Duration) Option {
 	}
 }
 
+// WithExpiryNotice sets how long before the end of its identity
+// ([Identity].Expires) a device is told (default 30 s): what a client has to
+// fetch a token and send it. One whose identity ends sooner is told at once.
+func WithExpiryNotice(d time.Duration) Option {
+	return func(c *config) {
+		needPositive("WithExpiryNotice", d)
+		c.expiryNotice = d
+	}
+}
+
 // WithCalls sets the store that keeps the calls there are; the default is
 // [NewMemoryCalls]: then they end, without a word, with the process. The store's
 // life is the host's: the Server does not close it.
@@ -406,6 +423,22 @@ func WithRingLimits(perPair, perCaller int) Option {
 	return func(c *config) {
 		needCount("WithRingLimits", perPair, perCaller)
 		c.ringsPerPair, c.ringsPerCaller = perPair, perCaller
+	}
+}
+
+// WithRates sets how many events are handled of one device (default 100 a second,
+// 500 at once), and of all devices of one user (200, and 1000). What a client
+// sends beyond that is read slowly for 10 s, and then answered "rate_limited"
+// until the client has paused. The zero Rate is no bound: one client can then take
+// as much of the server as it can send.
+func WithRates(device, user Rate) Option {
+	return func(c *config) {
+		for _, r := range []Rate{device, user} {
+			if r != (Rate{}) && (!(r.PerSecond > 0) || math.IsInf(r.PerSecond, 0) || r.Burst < 1) {
+				badOption("WithRates", "%v a second and %d at once: both must be above 0, or both 0 for no bound", r.PerSecond, r.Burst)
+			}
+		}
+		c.deviceRate, c.userRate = device, user
 	}
 }
 

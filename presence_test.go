@@ -429,7 +429,7 @@ func churn(t *testing.T, opts []heymanito.Option) {
 // the user meanwhile.
 func TestOnlineUsersFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := start(t, heymanito.Relay("typing"), heymanito.WithMaxDevices(100))
+		a := start(t, heymanito.Relay("typing"), heymanito.WithMaxDevices(100), rates(heymanito.Rate{}, heymanito.Rate{}))
 		a.join("ann")
 		bob := a.join("bob")
 		var all sync.WaitGroup

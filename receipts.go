@@ -45,6 +45,9 @@ func (s *Server) receipt(ctx context.Context, d *device, e *socketio.Event) (r r
 	if err = d.self(r.reader, "recipientChatPath"); err != nil {
 		return r, err
 	}
+	if err = d.within(); err != nil {
+		return r, err
+	}
 	r.at = now()
 	r.silent, err = s.authorize(ctx, Action{Event: e.Name, From: r.reader, To: r.sender})
 	return r, err
@@ -220,7 +223,25 @@ func (s *Server) delivered(ctx context.Context, recipient, sender, id string, se
 	} else if !known {
 		return nil
 	}
+	k := Key{User: recipient, Event: eventReceive, Peer: sender, ID: id}
+	if erased, err := s.erased(ctx, k, seq); erased || err != nil {
+		return err
+	}
 	return s.tellDelivered(&receipt{sender: sender, reader: recipient, upToID: []byte(id), at: now()}, seq)
+}
+
+// erased reports whether what was at seq with the key k has been erased since: to
+// tell its sender would put him, who was forgotten, into the inbox again.
+func (s *Server) erased(ctx context.Context, k Key, seq uint64) (bool, error) {
+	if _, ok, err := s.inbox.Find(ctx, k, 0); ok || err != nil {
+		return false, err
+	}
+	page, err := s.inbox.Since(ctx, k.User, seq-1, 1) // a bound may have dropped it
+	if err != nil || len(page.Entries) == 0 {
+		return false, err
+	}
+	e := &page.Entries[0]
+	return e.Seq == seq && e.Event == EventErased, nil
 }
 
 func (s *Server) tellDelivered(r *receipt, mark uint64) error {

@@ -5,7 +5,10 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/heymanito/heymanito/internal/engineio"
 	"github.com/heymanito/heymanito/internal/socketio"
@@ -14,14 +17,39 @@ import (
 // device is one connected socket of a user.
 type device struct {
 	Device
-	conn     *socketio.Conn
-	lastSeen bool      // asked for the second argument of contact_offline
-	acks     bool      // asked for an ack callback on receiveMessage
-	since    *position // asked for everything behind it; nil: a stock client
-	feed     *feed     // of its user's inbox; nil without one
-	place    int       // in roster.devices; the roster's
-	bell     bell      // what it was told of calls
-	marks    marks     // what it was sent, and has not shown that it has read
+	conn      *socketio.Conn
+	lastSeen  bool      // asked for the second argument of contact_offline
+	acks      bool      // asked for an ack callback on receiveMessage
+	since     *position // asked for everything behind it; nil: a stock client
+	feed      *feed     // of its user's inbox; nil without one
+	place     int       // in roster.devices; the roster's
+	bell      bell      // what it was told of calls
+	marks     marks     // what it was sent, and has not shown that it has read
+	proof     atomic.Pointer[proof]
+	allowance *allowance  // of events; nil before the first, and without a bound
+	expelled  atomic.Bool // its user was forgotten: it is about to be disconnected
+}
+
+// origin is what an entry of the device's own doing says of it; nothing, where
+// the host has done it and there is no device.
+func (d *device) origin() string {
+	if d == nil {
+		return ""
+	}
+	return d.SocketID
+}
+
+// acts and idles are those of its feed, if there is a device.
+func (d *device) acts() {
+	if d != nil {
+		d.feed.act()
+	}
+}
+
+func (d *device) idles() {
+	if d != nil {
+		d.feed.idle()
+	}
 }
 
 // registry knows the devices of every user on this server, and tells the
@@ -45,10 +73,11 @@ type user struct {
 	// Guarded by shard.mu. The slice is replaced, never changed: whoever has
 	// read it may walk it without the lock.
 	devices []*device
-	last    string      // the socket id to list
-	grace   *time.Timer // runs while a connection's end may be forgiven and there is no other
-	forgive time.Time   // until when the end of the one that broke last may be; zero once a device is back
-	retry   *time.Timer // runs when the store did not take an end
+	last    string        // the socket id to list
+	rate    *rate.Limiter // of the events of all of them; nil before the first
+	grace   *time.Timer   // runs while a connection's end may be forgiven and there is no other
+	forgive time.Time     // until when the end of the one that broke last may be; zero once a device is back
+	retry   *time.Timer   // runs when the store did not take an end
 
 	// turn is held by whoever tells the store: one Set at a time, in order.
 	turn   chan struct{}
@@ -88,6 +117,22 @@ func (r *registry) devices(path string) []*device {
 		return u.devices
 	}
 	return nil
+}
+
+// limiter bounds the events of all devices of a user; nil: there is no bound, or
+// he has gone.
+func (r *registry) limiter(path string) *rate.Limiter {
+	sh := r.shard(path)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u := sh.users[path]
+	if u == nil {
+		return nil
+	}
+	if u.rate == nil {
+		u.rate = r.srv.cfg.userRate.limiter()
+	}
+	return u.rate
 }
 
 // present reports whether a user has a device, or had one within the grace.
@@ -256,6 +301,9 @@ func (r *registry) settle(ctx context.Context, u *user) error {
 // set calls the store, which is the host's and may panic.
 func (r *registry) set(ctx context.Context, p Presence) (err error) {
 	defer r.srv.recovered("PresenceStore.Set", CodeInternal, &err)
+	if _, never := r.srv.cfg.presence.(*MemoryPresence); !never {
+		defer r.srv.numbers.stores.since("PresenceStore.Set", time.Now())
+	}
 	return r.srv.cfg.presence.Set(ctx, p)
 }
 

@@ -31,6 +31,9 @@ func (s *Server) relay(volatile bool) handler {
 		if err := d.self(from, "senderChatPath"); err != nil {
 			return nil, err
 		}
+		if err := d.within(); err != nil {
+			return nil, err
+		}
 		silent, err := s.authorize(ctx, Action{Event: e.Name, From: from, To: to})
 		if err != nil || silent {
 			return nil, err

@@ -99,6 +99,44 @@ func TestReceiptsBeforeShutdown(t *testing.T) {
 	})
 }
 
+// Who was forgotten is not told what has become of his messages: he would have an
+// inbox again.
+func TestReceiptsOfTheForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := heymanito.NewMemoryInbox(heymanito.InboxBounds{})
+		a := start(t, heymanito.WithInbox(store))
+		ann, cid := a.join("ann"), a.join("cid")
+		bob := a.join("bob", wiretest.Auth(`{"features":["acks"]}`))
+		ann.sends("m1", "bob", 1, "sent")
+		cid.sends("c1", "bob", 1, "sent")
+		ann.Goodbye()
+		synctest.Wait()
+		if err := store.Forget(t.Context(), "ann"); err != nil {
+			t.Fatal(err)
+		}
+		for _, callback := range []string{`431[]`, `432[]`} {
+			if err := bob.Send(callback); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		cid.has("ready #0", "delivered c1 #2")
+		receipt := `{"senderChatPath":"ann","recipientChatPath":"bob"`
+		if code := bob.code("markAsRead", receipt+`}`); code != "ok" {
+			t.Errorf("markAsRead of what was erased: %s", code)
+		}
+		if code := bob.code("markAsRead", receipt+`,"upToId":"m1"}`); code != "not_found" {
+			t.Errorf("markAsRead of a message that was erased: %s", code)
+		}
+		if page, err := store.Since(t.Context(), "ann", 0, 10); err != nil || page.Last != page.Began {
+			t.Errorf("of somebody who was forgotten there is %+v, %v", page, err)
+		}
+		if page, err := store.Since(t.Context(), "bob", 0, 10); err != nil || page.Given != 2 || page.Last != 2 {
+			t.Errorf("bob's inbox is %+v, %v", page, err)
+		}
+	})
+}
+
 // A receipt that fails is tried again; where the device has gone meanwhile, the
 // message comes again, and with it the receipt. A store that panics is no other
 // case.

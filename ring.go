@@ -118,7 +118,7 @@ func (b *switchboard) tellRing(c *Call) {
 		frames := c.incoming(at)
 		for _, d := range b.srv.registry.devices(c.Callee) {
 			if d.bell.rings(c.ID) && d.conn.Send(frames...) {
-				reached = append(reached, d.Device)
+				reached = append(reached, d.seen())
 			}
 		}
 	}

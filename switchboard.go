@@ -41,7 +41,7 @@ func (b *switchboard) work(f func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closing {
-		b.working.Go(func() { b.srv.hook("in the background", f) })
+		b.working.Go(func() { b.srv.background("in the background", f) })
 	}
 	return !b.closing
 }

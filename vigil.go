@@ -55,6 +55,9 @@ const (
 	maxBacklog = 4 << 20
 )
 
+// hookKey is in the context of hooks that are told by a vigil.
+type hookKey struct{}
+
 func newVigils(s *Server) *vigils { return &vigils{srv: s, of: map[string]*vigil{}} }
 
 // wanted reports whether there is a hook to be told.
@@ -153,7 +156,7 @@ func (v *vigils) wait(ctx context.Context, user string) {
 		eased = one.eased
 	}
 	v.unlock(one)
-	if eased == nil {
+	if eased == nil || ctx.Value(hookKey{}) != nil { // it would wait for itself
 		return
 	}
 	select {
@@ -314,14 +317,14 @@ func (v *vigils) finish() bool {
 // settled tells the hooks what became of a message.
 func (s *Server) settled(w *watch) {
 	if h := s.cfg.hooks.OnUndelivered; h != nil && len(w.given) == 0 {
-		s.hook("OnUndelivered", func() { h(s.ctx, w.m) })
+		s.hook("OnUndelivered", func() { h(s.hookCtx, w.m) })
 	}
 	s.afterMessage(w)
 }
 
 func (s *Server) afterMessage(w *watch) {
 	if h := s.cfg.hooks.AfterMessage; h != nil {
-		s.hook("AfterMessage", func() { h(s.ctx, w.m, Delivery{Status: w.status, Devices: hosts(w.given)}) })
+		s.hook("AfterMessage", func() { h(s.hookCtx, w.m, Delivery{Status: w.status, Devices: hosts(w.given)}) })
 	}
 }
 
@@ -329,7 +332,7 @@ func (s *Server) afterMessage(w *watch) {
 func hosts(devices []*device) []Device {
 	l := make([]Device, len(devices))
 	for i, d := range devices {
-		l[i] = d.Device
+		l[i] = d.seen()
 	}
 	return l
 }

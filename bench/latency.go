@@ -142,11 +142,16 @@ func microseconds(sorted []time.Duration, q float64) float64 {
 // paced has measure called with a server that is warm, the users who are to talk
 // on it, from the one called first on, and the rate at which they are to.
 func (s scale) paced(ctx context.Context, sub *subject, first int, measure func(*peer, *talk, float64) (figures, error)) (figures, error) {
+	return s.pacedOn(ctx, sub, serve{}, first, measure)
+}
+
+// pacedOn is paced on a server of some kind.
+func (s scale) pacedOn(ctx context.Context, sub *subject, how serve, first int, measure func(*peer, *talk, float64) (figures, error)) (figures, error) {
 	rate, err := sub.rates.half(ctx, sub, s)
 	if err != nil {
 		return nil, err
 	}
-	p, err := sub.start(ctx, serve{})
+	p, err := sub.start(ctx, how)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ type demand struct {
 type scale struct {
 	talkers, warm, messages int
 	devices                 int
-	open, slow              time.Duration // how long the loads last that have a pace
+	open, slow, flood       time.Duration // how long the loads last that have a pace
 	storms                  []int
 	scoped                  int
 	websockets, polls       int
@@ -58,7 +58,7 @@ type scale struct {
 func fullScale() scale {
 	return scale{
 		talkers: 100, warm: 2000, messages: 40_000, devices: 20,
-		open: 10 * time.Second, slow: 15 * time.Second,
+		open: 10 * time.Second, slow: 15 * time.Second, flood: 5 * time.Second,
 		storms: []int{1000, 2000}, scoped: 5000, websockets: 8000, polls: 2000, rest: 3 * time.Second, silence: 10 * time.Second,
 	}
 }
@@ -67,7 +67,7 @@ func fullScale() scale {
 func quickScale() scale {
 	return scale{
 		talkers: 10, warm: 100, messages: 1000, devices: 5,
-		open: 300 * time.Millisecond, slow: 500 * time.Millisecond,
+		open: 300 * time.Millisecond, slow: 500 * time.Millisecond, flood: 300 * time.Millisecond,
 		storms: []int{50}, scoped: 100, websockets: 100, polls: 50, rest: 100 * time.Millisecond, silence: 2 * time.Second,
 	}
 }
@@ -83,6 +83,7 @@ func allLoads(s scale) []load {
 		fanLoad(s),
 		latencyLoad(s),
 		slowLoad(s),
+		floodLoad(s),
 	}
 	for _, n := range s.storms {
 		loads = append(loads, stormLoad(s, n))

@@ -32,6 +32,7 @@ type places struct {
 // serve is what a load wants of a server.
 type serve struct {
 	secure   bool
+	limits   bool // on how much a client may send, as they are by default; else no client reaches them
 	scoped   bool // presence goes to contacts only
 	contacts int  // so many, if scoped
 	users    int  // who are next to each other, if they have contacts
@@ -53,6 +54,11 @@ func (at places) argv(peer, server string, s serve) []string {
 	argv = append(argv, "-addr", "127.0.0.1:0")
 	if server == "example" && (peer == ours || peer == other) {
 		argv = append(argv, "-insecure", "-no-livekit")
+		if !s.limits {
+			for _, of := range []string{"device", "user"} { // what it costs to look is measured all the same
+				argv = append(argv, "-"+of+"-rate", "1e9", "-"+of+"-burst", "1000000000")
+			}
+		}
 	}
 	if s.scoped {
 		argv = append(argv, "-contacts", strconv.Itoa(s.contacts), "-users", strconv.Itoa(s.users))

@@ -17,7 +17,8 @@ import (
 
 // here is a server in this process, and what is left of the test's time.
 func here(t *testing.T) (context.Context, target) {
-	rt := heymanito.New(heymanito.WithLogger(slog.New(slog.DiscardHandler)), heymanito.WithDrain(time.Millisecond))
+	rt := heymanito.New(heymanito.WithLogger(slog.New(slog.DiscardHandler)), heymanito.WithDrain(time.Millisecond),
+		heymanito.WithRates(heymanito.Rate{}, heymanito.Rate{}))
 	srv := httptest.NewServer(rt)
 	t.Cleanup(func() {
 		end, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -2,6 +2,7 @@ package boltinbox
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -72,7 +73,8 @@ func (s *Inbox) address(r *request, entries []heymanito.Entry) error {
 		r.text, l.key, l.scope = appendTail(r.text, e)
 		l.tail.to = len(r.text)
 		l.id = s.state.hash(l.key.of(r.text))
-		l.place = s.state.place(0, l.scope.of(r.text), e.Time.UnixMilli())
+		scope := l.scope.of(r.text)
+		l.place = s.state.place(0, scope, scope[len(scope)-len(e.Peer):], e.Time.UnixMilli())
 		r.letters = append(r.letters, l)
 	}
 	return nil
@@ -397,69 +399,6 @@ func (b *batch) flushAcked() error {
 	return nil
 }
 
-// forget erases a user.
-func (b *batch) forget(name string) error {
-	d, err := b.of(name)
-	if err != nil {
-		return err
-	}
-	if d.exists {
-		if err := b.erase(d); err != nil {
-			return err
-		}
-	}
-	for k := range keysOf(b.peers, key(name)) {
-		var peer, user, event string
-		if !splitKey(k, &peer, &user, &event) {
-			return damaged("%s has the key %q", peersBucket, k)
-		}
-		at := key(user, event, peer)
-		v := b.marks.Get(at)
-		if v == nil {
-			return damaged("the mark of %q is missing", k)
-		}
-		if err := b.deleteMark(at, v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// erase erases what is in a user's inbox, and ends it.
-func (b *batch) erase(d *draft) error {
-	if len(d.kept) > 0 {
-		b.inboxes--
-	}
-	for _, p := range d.kept {
-		rec, kept, err := b.read(p.order)
-		if err == nil && !kept {
-			err = damaged("entry %d is missing", p.order)
-		}
-		if err == nil {
-			b.unlink(p.order, &rec)
-			err = b.removeRecord(p.order)
-		}
-		if err != nil {
-			return err
-		}
-		b.totals.entries--
-		b.kept -= rec.size
-	}
-	for _, p := range d.known {
-		rec, _, err := b.read(p.order)
-		if err == nil {
-			b.unlink(p.order, &rec)
-			err = b.delete(b.known, orderKey(p.order))
-		}
-		if err != nil {
-			return err
-		}
-		b.totals.known -= rec.size
-	}
-	d.kept, d.known, d.bytes = nil, nil, 0
-	return b.end(d, false)
-}
-
 // end ends an inbox of which nothing but the head and marks are left. The next
 // ones begin behind it. lost: because of a bound, so that they may be of the
 // same user.
@@ -472,7 +411,7 @@ func (b *batch) end(d *draft, lost bool) error {
 	} else {
 		b.kept -= userSize(d.name)
 	}
-	for k := range keysOf(b.marks, key(d.name)) {
+	for k := range keysOf(b.marks, key(d.name), math.MaxInt) {
 		if err := b.deleteMark(k, b.marks.Get(k)); err != nil {
 			return err
 		}
@@ -492,11 +431,11 @@ func (b *batch) end(d *draft, lost bool) error {
 	return b.delete(b.heads, key(d.name))
 }
 
-// keysOf returns the keys that begin with prefix.
-func keysOf(bucket *bbolt.Bucket, prefix []byte) func(yield func([]byte) bool) {
+// keysOf returns the keys that begin with prefix, at most n of them.
+func keysOf(bucket *bbolt.Bucket, prefix []byte, n int) func(yield func([]byte) bool) {
 	var keys [][]byte
 	c := bucket.Cursor()
-	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && len(keys) < n; k, _ = c.Next() {
 		keys = append(keys, bytes.Clone(k))
 	}
 	return func(yield func([]byte) bool) {

@@ -2,6 +2,7 @@ package boltinbox
 
 import (
 	"encoding/binary"
+	"slices"
 )
 
 // blockBytes is how much is put together under one key. Two of these with their
@@ -152,6 +153,25 @@ func (b *batch) removeRecord(order uint64) error {
 	return nil
 }
 
+// replaceRecord puts another record in the place of one.
+func (b *batch) replaceRecord(order uint64, raw []byte) error {
+	bl, err := b.block(blockOf(order))
+	if err != nil {
+		return err
+	}
+	at, ok := bl.find(order)
+	if !ok {
+		return damaged("entry %d is missing", order)
+	}
+	bl.records = slices.Clone(bl.records)
+	bl.records[at].raw = raw
+	bl.fresh, bl.changed, b.changed = nil, true, true
+	if bl == b.tail {
+		b.tail = nil
+	}
+	return nil
+}
+
 // firstRecord returns the oldest record of all, or 0.
 func (b *batch) firstRecord() (order uint64, rec record, err error) {
 	c := b.entries.Cursor()
@@ -204,7 +224,7 @@ func (b *batch) putBlock(bl *block) error {
 	bl.changed = false
 	k, v := orderKey(bl.no), bl.fresh
 	if v == nil {
-		// What has become small may be put together with what is beside it.
+		// What has become smaller may be put together with what is beside it.
 		if err := b.entries.Delete(k); err != nil || len(bl.records) == 0 {
 			return err
 		}

@@ -298,9 +298,3 @@ func (s *Inbox) AckThrough(ctx context.Context, user string, seq uint64) error {
 	}
 	return err
 }
-
-// Forget implements [heymanito.Inbox]. What it erases is overwritten in time,
-// not at once.
-func (s *Inbox) Forget(ctx context.Context, user string) error {
-	return s.do(ctx, func(b *batch) error { return b.forget(user) })
-}

@@ -310,8 +310,12 @@ func TestReadDuringCommit(t *testing.T) {
 	b := newBatch(s)
 	b.begin(tx, time.Now())
 	r, late := &request{}, &request{}
+	forget := func(name string) error {
+		_, err := b.forget(name)
+		return err
+	}
 	if err := errors.Join(
-		s.address(r, []heymanito.Entry{message("ann", 2)}), b.append(r), b.forget("bob"),
+		s.address(r, []heymanito.Entry{message("ann", 2)}), b.append(r), forget("bob"),
 		s.address(late, []heymanito.Entry{message("dan", 0)}), b.append(late),
 		b.putBlocks(), tx.Commit(),
 	); err != nil {

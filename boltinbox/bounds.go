@@ -33,7 +33,7 @@ func (p place) mayBeOld(age time.Duration, now time.Time) bool {
 
 // remembered reports whether an entry that was dropped is still known.
 func remembered(rec *record, last uint64, now time.Time) bool {
-	return rec.mark == 0 && now.Sub(time.UnixMilli(rec.time)) < heymanito.DuplicateAge && rec.seq+heymanito.DuplicateCount > last
+	return rec.linked() && now.Sub(time.UnixMilli(rec.time)) < heymanito.DuplicateAge && rec.seq+heymanito.DuplicateCount > last
 }
 
 // tidy drops what has become too old, and forgets what has been known for long
@@ -281,7 +281,7 @@ func (b *batch) forgetKnown(d *draft, order uint64, rec *record) error {
 
 // unlink removes what leads to a record.
 func (b *batch) unlink(order uint64, rec *record) {
-	if rec.mark == 0 {
+	if rec.linked() {
 		b.gone = append(b.gone, link{b.state.hash(rec.key), order})
 	}
 }

@@ -33,6 +33,13 @@ func letterPair(id int) []heymanito.Entry {
 	return []heymanito.Entry{to, own}
 }
 
+// fromGuest is what the guest of the crash test sends to his host.
+func fromGuest(id int) heymanito.Entry {
+	e := message("host", id)
+	e.Peer = "guest"
+	return e
+}
+
 // TestCrashChild is not a test of its own: TestKill runs it as a process.
 func TestCrashChild(t *testing.T) {
 	path := os.Getenv(crashFile)
@@ -67,9 +74,9 @@ func TestCrashChild(t *testing.T) {
 		}()
 	}
 	for i := first; ; i += 2 { // and one who comes and goes
-		receipts, err := s.Append(t.Context(), message("guest", i), message("guest", i+1))
+		receipts, err := s.Append(t.Context(), message("guest", i), message("guest", i+1), fromGuest(i))
 		if err == nil {
-			say("guest %d\n", receipts[1].Seq)
+			say("guest %d %d\n", receipts[1].Seq, receipts[2].Seq)
 			err = s.Forget(t.Context(), "guest")
 		}
 		if err != nil {
@@ -89,8 +96,9 @@ func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox.db")
 	acked := map[int][2]uint64{}
 	var epoch string
-	var guest uint64   // the highest seq that the guest was told
-	var forgotten bool // the guest has nothing since
+	var guest uint64        // the highest seq that the guest was told
+	var forgotten bool      // the guest has nothing since
+	var host, erased uint64 // the same of his host, and up to where nothing is left of the guest
 	for round := range rounds {
 		lines := crash(t, path, rand.IntN(700), time.Duration(rand.IntN(3000))*time.Microsecond)
 		known := len(acked)
@@ -101,13 +109,14 @@ func TestKill(t *testing.T) {
 			case n == 3:
 				acked[id] = seqs
 			case strings.HasPrefix(line, "guest"):
-				fmt.Sscanf(line, "guest %d", &seqs[0])
+				fmt.Sscanf(line, "guest %d %d", &seqs[0], &seqs[1])
 				if seqs[0] < guest+2 {
 					t.Errorf("round %d: the guest got the seq %d again, after %d", round, seqs[0], guest)
 				}
 				guest, forgotten = max(guest, seqs[0]), false
+				host = max(host, seqs[1])
 			case strings.HasPrefix(line, "forgot"):
-				forgotten = true
+				forgotten, erased = true, host
 			default:
 				t.Errorf("round %d: the process said %q", round, line)
 			}
@@ -121,6 +130,14 @@ func TestKill(t *testing.T) {
 			t.Errorf("round %d: the guest's Last is %d, and was %d", round, page.Last, guest)
 		} else if n := len(page.Entries); n > 0 && n != 2 || forgotten && n > 0 && page.Entries[0].Seq <= guest {
 			t.Errorf("round %d: the guest, whom we have forgotten: %v, has %d entries from %+v", round, forgotten, n, page.Head)
+		}
+		checkHost(t, s, round, host, erased)
+		if round%2 == 1 { // what a Forget has left undone the next one does
+			if err := s.Forget(t.Context(), "guest"); err != nil {
+				t.Fatal(err)
+			}
+			forgotten, erased = true, mustSince(t, s, "host", 0, 0).Last
+			checkHost(t, s, round, host, erased)
 		}
 		there := checkInboxes(t, s, round)
 		for id, seqs := range acked {
@@ -182,6 +199,23 @@ func crash(t *testing.T, path string, lines int, longer time.Duration) (said []s
 		}
 		if said = append(said, strings.TrimSpace(line)); len(said) == lines {
 			time.AfterFunc(longer, kill)
+		}
+	}
+}
+
+// checkHost checks that the guest's host has all that was acked, up to the seq
+// last at least, and that up to the seq erased nothing of it is the guest's.
+func checkHost(t *testing.T, s *Inbox, round int, last, erased uint64) {
+	t.Helper()
+	page := all(t, s, "host")
+	if page.Dropped != 0 || page.Last != uint64(len(page.Entries)) || page.Last < last {
+		t.Errorf("round %d: the host has %d entries and %+v, and was told of %d", round, len(page.Entries), page.Head, last)
+	}
+	for i, e := range page.Entries {
+		left := heymanito.Erased(e)
+		isErased := e.Key == left.Key && string(e.Body) == string(left.Body)
+		if e.Seq != uint64(i+1) || !isErased && (e.Seq <= erased || e.Peer != "guest") {
+			t.Errorf("round %d: entry %d of the host, of whose up to %d are erased, is %+v", round, i+1, erased, e)
 		}
 	}
 }

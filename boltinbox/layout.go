@@ -24,6 +24,9 @@ import (
 //	marks    user, event, peer → mark
 //	peers    peer, user, event → nothing: where the marks of a peer are
 //
+// What Forget has left of an entry is a record like any other, under the order
+// of the entry, of [heymanito.Erased]. Nothing else leads to it.
+//
 // An order is one number for all users, which grows with every entry. So an
 // Append writes in one place, at the end of entries, what would otherwise have
 // to be written all over the file; where a user's entries and their ids are is

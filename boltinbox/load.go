@@ -115,11 +115,11 @@ func (l *loader) record(order uint64, rec *record, kept bool) error {
 		return damaged("entry %d of %q comes after %d", rec.seq, rec.user, u.last)
 	}
 	u.last, u.given = rec.seq, max(u.given, rec.given)
-	if rec.mark == 0 {
+	if rec.linked() {
 		l.ids[l.hash(rec.key)] = order
 	}
 	if !kept {
-		u.known = append(u.known, knownPlace{order: order, seq: rec.seq, tag: l.tag(rec.scope)})
+		u.known = append(u.known, knownPlace{order: order, seq: rec.seq, tag: l.tag(rec.scope, rec.peer)})
 		l.known += knownSize(rec)
 		return nil
 	}
@@ -129,7 +129,7 @@ func (l *loader) record(order uint64, rec *record, kept bool) error {
 	if len(u.kept) == 0 {
 		l.inboxes++
 	}
-	u.kept = append(u.kept, l.place(order, rec.scope, rec.time))
+	u.kept = append(u.kept, l.place(order, rec.scope, rec.peer, rec.time))
 	u.bytes += rec.size
 	l.kept += rec.size
 	l.entries++

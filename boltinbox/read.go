@@ -176,7 +176,7 @@ func (s *Inbox) Find(ctx context.Context, k heymanito.Key, through uint64) (foun
 		id = key(k.User, k.Event, k.Peer, k.ID)
 	}
 	err = s.view(ctx, k.User, id, func(v *view, order uint64) error {
-		if !v.known {
+		if !v.known || k.Event == heymanito.EventErased {
 			return nil
 		}
 		var rec record
@@ -185,6 +185,7 @@ func (s *Inbox) Find(ctx context.Context, k heymanito.Key, through uint64) (foun
 				return nil
 			}
 			rec, ok, err = v.record(order, v.user.last)
+			ok = ok && rec.is(id) // a commit that is being written may have erased it
 		} else {
 			rec, ok, err = v.newest(k, through)
 		}
@@ -202,7 +203,7 @@ func (s *Inbox) Find(ctx context.Context, k heymanito.Key, through uint64) (foun
 // newest finds the newest record of an event and peer up to through.
 func (v *view) newest(k heymanito.Key, through uint64) (record, bool, error) {
 	scope, u := key(k.User, k.Event, k.Peer), &v.user
-	tag := v.state.tag(scope)
+	tag := v.state.tag(scope, []byte(k.Peer))
 	is := func(order uint64) (record, bool, error) {
 		rec, ok, err := v.record(order, u.last)
 		return rec, ok && bytes.Equal(rec.scope, scope), err

@@ -36,7 +36,7 @@ func newState() *state {
 }
 
 // user is what is known of a user. A copy of it stays as it is: a commit
-// appends to its slices and takes from their beginnings.
+// appends to its slices and takes from their beginnings, or makes new ones.
 type user struct {
 	last, given uint64
 	began       uint64  // Head.Began
@@ -54,7 +54,7 @@ func (u *user) of(seq uint64) place { return u.kept[seq-u.dropped()-1] }
 // place is where an entry is, and what is asked before it is read.
 type place struct {
 	order   uint64
-	tag     uint32 // of its user, event and peer
+	tag     uint32 // of its peer, user and event
 	seconds uint32 // of its time, rounded down
 }
 
@@ -90,9 +90,15 @@ func (t *totals) stats(dropped uint64) *heymanito.InboxStats {
 // time the file is opened.
 func (s *state) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
 
-// tag tells events and peers of a user apart, nearly always.
-func (s *state) tag(scope []byte) uint32 { return uint32(s.hash(scope)) }
+// tag tells events and peers of a user apart, nearly always. Its upper half is
+// the peerTag.
+func (s *state) tag(scope, peer []byte) uint32 {
+	return s.peerTag(peer)<<16 | uint32(s.hash(scope))&0xFFFF
+}
 
-func (s *state) place(order uint64, scope []byte, ms int64) place {
-	return place{order: order, tag: s.tag(scope), seconds: uint32(min(max(ms/1000, 0), math.MaxUint32))}
+// peerTag tells a peer from 65,535 in 65,536 others.
+func (s *state) peerTag(peer []byte) uint32 { return uint32(s.hash(peer)) & 0xFFFF }
+
+func (s *state) place(order uint64, scope, peer []byte, ms int64) place {
+	return place{order: order, tag: s.tag(scope, peer), seconds: uint32(min(max(ms/1000, 0), math.MaxUint32))}
 }

@@ -62,7 +62,8 @@ export async function startServerIn(env, ...flags) {
   const bin = process.env.EXAMPLE_BIN;
   assert.ok(bin, "EXAMPLE_BIN must be the path of the built example: go build -race -o /some/where ./example (make test does it)");
   const addr = flags.includes("-addr") ? [] : ["-addr", "127.0.0.1:0"];
-  const child = spawn(bin, [...addr, ...flags, "-insecure"], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const insecure = flags.some((flag) => flag.startsWith("-insecure")) ? [] : ["-insecure"];
+  const child = spawn(bin, [...addr, ...flags, ...insecure], { env, stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text) => (log += text));

@@ -70,6 +70,12 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	f.DurationVar(&s.bounds.Age, "inbox-age", 30*24*time.Hour, "how long they are kept")
 	f.IntVar(&s.bounds.Total, "inbox-total", 0, "`bytes` kept for all users; 0: 256 MB in memory, 1 GB with -data")
 
+	deviceRate := f.Float64("device-rate", 100, "events a second that are handled of one device; 0: no bound")
+	deviceBurst := f.Int("device-burst", 500, "events of one device at once")
+	userRate := f.Float64("user-rate", 200, "events a second that are handled of all devices of one user; 0: no bound")
+	userBurst := f.Int("user-burst", 1000, "events of all devices of one user at once")
+	expiryNotice := f.Duration("expiry-notice", 30*time.Second, "how long before its login ends a device is told")
+
 	maxPayload := f.Int("max-payload", 1_000_000, "`bytes` of an event, attachments included")
 	maxQueue := f.Int("max-queue", 4<<20, "`bytes` queued for a device that does not read")
 	maxDevices := f.Int("max-devices", 50, "connected devices of one user")
@@ -114,6 +120,9 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 		PeerReturn: *peerReturn, Memory: *callMemory, Longest: *longestCall,
 	}), "ring-timeout", "caller-return", "connect-timeout", "peer-return", "call-memory", "longest-call")
 	option(heymanito.WithRingLimits(*ringsPerPair, *ringsPerCaller), "rings-per-pair", "rings-per-caller")
+	option(heymanito.WithRates(rate(*deviceRate, *deviceBurst), rate(*userRate, *userBurst)),
+		"device-rate", "device-burst", "user-rate", "user-burst")
+	option(heymanito.WithExpiryNotice(*expiryNotice), "expiry-notice")
 	option(heymanito.WithMaxPayload(*maxPayload), "max-payload")
 	option(heymanito.WithMaxQueue(*maxQueue), "max-queue")
 	option(heymanito.WithMaxDevices(*maxDevices), "max-devices")
@@ -126,6 +135,14 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 		return nil, err
 	}
 	return s, try(s.options)
+}
+
+// rate is the Rate of two flags.
+func rate(perSecond float64, burst int) heymanito.Rate {
+	if perSecond == 0 {
+		return heymanito.Rate{} // however many at once
+	}
+	return heymanito.Rate{PerSecond: perSecond, Burst: burst}
 }
 
 // checkInbox refuses what the flags about the inbox cannot mean.

@@ -33,7 +33,7 @@ func Check(
 // Rules are the sentences of the contract that failures quote.
 var Rules = []Rule{
 	ruleAppend, ruleKey, ruleMark, ruleDuplicate, ruleFirst, ruleSeqs, ruleKeep, ruleSeq, ruleID, ruleSince,
-	ruleHead, ruleOrder, ruleNobody, ruleFind, ruleNewest, ruleAck, ruleGiven, ruleForget, ruleBegin, ruleTwice,
+	ruleHead, ruleOrder, ruleNobody, ruleFind, ruleNewest, ruleAck, ruleGiven, ruleForget, ruleErased, ruleGone, ruleHeads, ruleDone, ruleBegin, ruleTwice,
 	ruleEpoch, ruleEpochs, ruleDropped, ruleBegan, ruleLost, ruleBounds, ruleTotal, ruleSafe, ruleError, ruleStats,
 }
 
@@ -57,6 +57,10 @@ const (
 	RuleAck       = ruleAck
 	RuleGiven     = ruleGiven
 	RuleForget    = ruleForget
+	RuleErased    = ruleErased
+	RuleGone      = ruleGone
+	RuleHeads     = ruleHeads
+	RuleDone      = ruleDone
 	RuleBegin     = ruleBegin
 	RuleTwice     = ruleTwice
 	RuleEpoch     = ruleEpoch

@@ -160,6 +160,45 @@ func read(change func(*heymanito.Entry)) func(*fault) {
 	})
 }
 
+// left changes what Forget has left of entries in the inboxes of others; was is
+// what was appended.
+func left(change func(e *heymanito.Entry, was heymanito.Entry)) func(*fault) {
+	return func(f *fault) {
+		var mu sync.Mutex
+		appended := map[string]heymanito.Entry{}
+		receipts(func(_ *fault, e heymanito.Entry, r *heymanito.Receipt) {
+			mu.Lock()
+			defer mu.Unlock()
+			if !r.Duplicate {
+				appended[fmt.Sprint(e.User, " ", r.Seq)] = e
+			}
+		})(f)
+		read(func(e *heymanito.Entry) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Event == heymanito.EventErased {
+				change(e, appended[fmt.Sprint(e.User, " ", e.Seq)])
+			}
+		})(f)
+	}
+}
+
+// whole undoes what Forget has done to an entry.
+func whole(e *heymanito.Entry, was heymanito.Entry) {
+	was.Seq = e.Seq
+	*e = was
+}
+
+// forgotten plants a fault when somebody is forgotten.
+func forgotten(plant func(*fault)) func(*fault) {
+	return func(f *fault) {
+		f.forget = func(ctx context.Context, user string) error {
+			plant(f)
+			return f.Inbox.Forget(ctx, user)
+		}
+	}
+}
+
 // heads changes the Head that Since returns.
 func heads(change func(f *fault, h *heymanito.Head, user string)) func(*fault) {
 	return pages(func(f *fault, page *heymanito.Page, user string, _ int) { change(f, &page.Head, user) })
@@ -898,14 +937,14 @@ var faults = []struct {
 			}
 		})(f)
 	}},
-	{"Forget takes what others have of her", "Forget", inboxtest.RuleKeep, func(f *fault) {
-		gone := map[string]bool{}
+	{"Forget takes what others have of others", "Forget", inboxtest.RuleKeep, func(f *fault) {
+		forgotten := false
 		f.forget = func(ctx context.Context, user string) error {
-			gone[user] = true
+			forgotten = forgotten || user == "ann"
 			return f.Inbox.Forget(ctx, user)
 		}
 		read(func(e *heymanito.Entry) {
-			if gone[e.Peer] {
+			if forgotten && e.Peer == "cid" {
 				e.Body = []byte("{}")
 			}
 		})(f)
@@ -933,6 +972,153 @@ var faults = []struct {
 		}
 		counted(func(s *heymanito.InboxStats) { s.Dropped += n })(f)
 	}},
+	{"Forget leaves what others have", "Forget", inboxtest.RuleErased, left(whole)},
+	{"what others have of her is still a duplicate", "Forget", inboxtest.RuleForget, idsForEver},
+
+	{"Forget leaves what others have", "Erased", inboxtest.RuleErased, left(whole)},
+	{"Forget leaves an Event", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.Event = was.Event })},
+	{"Forget leaves a Peer", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.Peer = was.Peer })},
+	{"Forget leaves an ID", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.ID = was.ID })},
+	{"Forget leaves a Mark", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.Mark = was.Mark })},
+	{"Forget leaves a Covers", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.Covers = was.Covers })},
+	{"Forget leaves a Body", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.Body = was.Body })},
+	{"Forget leaves no Body", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, _ heymanito.Entry) { e.Body = []byte("{}") })},
+	{"Forget leaves Attachments", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.Attachments = was.Attachments })},
+	{"Forget leaves an Origin", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.Origin = was.Origin })},
+	{"Forget leaves a Note", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) { e.Note = was.Note })},
+	{"what is left has another Time", "Erased", inboxtest.RuleErased, left(func(e *heymanito.Entry, _ heymanito.Entry) { e.Time = time.Now() })},
+	{"nothing is left", "Erased", inboxtest.RuleSince, pages(func(_ *fault, page *heymanito.Page, _ string, _ int) {
+		page.Entries = slices.DeleteFunc(page.Entries, func(e heymanito.Entry) bool { return e.Event == heymanito.EventErased })
+	})},
+	{"nothing is left, and the next have its seqs", "Erased", inboxtest.RuleHeads, func(f *fault) {
+		gone := func(user string, upTo uint64) (n uint64) {
+			all, _ := f.Inbox.Since(context.Background(), user, 0, math.MaxInt)
+			for _, e := range all.Entries {
+				if e.Event == heymanito.EventErased && e.Seq <= upTo {
+					n++
+				}
+			}
+			return n
+		}
+		pages(func(_ *fault, page *heymanito.Page, user string, _ int) {
+			page.Entries = slices.DeleteFunc(page.Entries, func(e heymanito.Entry) bool { return e.Event == heymanito.EventErased })
+			for i := range page.Entries {
+				page.Entries[i].Seq -= gone(user, page.Entries[i].Seq)
+			}
+			page.Last -= gone(user, page.Last)
+		})(f)
+	}},
+	{"Forget drops what others have", "Erased", inboxtest.RuleHeads, forgotten(func(f *fault) {
+		heads(func(_ *fault, h *heymanito.Head, user string) {
+			if user == "bob" {
+				h.Dropped++
+			}
+		})(f)
+	})},
+	{"Forget gives what is left", "Erased", inboxtest.RuleHeads, forgotten(func(f *fault) {
+		heads(func(_ *fault, h *heymanito.Head, _ string) { h.Given = h.Last })(f)
+	})},
+	{"Forget ends the epoch", "Erased", inboxtest.RuleEpoch, forgotten(func(f *fault) {
+		heads(func(_ *fault, h *heymanito.Head, _ string) { h.Epoch += "2" })(f)
+	})},
+	{"Find finds what was erased", "Erased", inboxtest.RuleGone, func(f *fault) {
+		first := map[heymanito.Key]heymanito.Receipt{}
+		receipts(func(_ *fault, e heymanito.Entry, r *heymanito.Receipt) { first[e.Key] = *r })(f)
+		f.find = func(ctx context.Context, k heymanito.Key, through uint64) (heymanito.Found, bool, error) {
+			was, ok, err := f.Inbox.Find(ctx, k, through)
+			if r, known := first[k]; known && !ok {
+				return heymanito.Found{Receipt: r, ID: k.ID}, true, err
+			}
+			return was, ok, err
+		}
+	}},
+	{"Find finds the newest that was erased", "Erased", inboxtest.RuleGone, func(f *fault) {
+		newest := map[heymanito.Key]heymanito.Found{}
+		receipts(func(_ *fault, e heymanito.Entry, r *heymanito.Receipt) {
+			k := e.Key
+			k.ID = ""
+			newest[k] = heymanito.Found{Receipt: *r, ID: e.ID}
+		})(f)
+		f.find = func(ctx context.Context, k heymanito.Key, through uint64) (heymanito.Found, bool, error) {
+			was, ok, err := f.Inbox.Find(ctx, k, through)
+			if n, known := newest[k]; known && !ok {
+				return n, true, err
+			}
+			return was, ok, err
+		}
+	}},
+	{"Find finds what is left", "Erased", inboxtest.RuleGone, func(f *fault) {
+		f.find = func(ctx context.Context, k heymanito.Key, through uint64) (heymanito.Found, bool, error) {
+			if k.Event == heymanito.EventErased {
+				return heymanito.Found{Receipt: heymanito.Receipt{Seq: 1, Duplicate: true}}, true, nil
+			}
+			return f.Inbox.Find(ctx, k, through)
+		}
+	}},
+	{"what was erased is still a duplicate", "Erased", inboxtest.RuleGone, idsForEver},
+	{"what was dropped and erased is still a duplicate", "Erased", inboxtest.RuleGone, func(f *fault) {
+		receipts(func(_ *fault, e heymanito.Entry, r *heymanito.Receipt) {
+			if e.Peer == "ann" && e.ID == "4" && r.Seq > 30 {
+				r.Duplicate = true
+			}
+		})(f)
+	}},
+	{"Forget forgets who has a similar name", "Erased", inboxtest.RuleKeep, func(f *fault) {
+		f.forget = func(ctx context.Context, user string) error {
+			_ = f.Inbox.Forget(ctx, user+" ")
+			return f.Inbox.Forget(ctx, user)
+		}
+	}},
+	{"what was erased counts as before", "Erased", inboxtest.RuleErased, func(f *fault) {
+		most := 0
+		counted(func(s *heymanito.InboxStats) {
+			most = max(most, s.Bytes)
+			s.Bytes = most
+		})(f)
+	}},
+	{"what was erased counts as dropped", "Erased", inboxtest.RuleErased, forgotten(func(f *fault) {
+		counted(func(s *heymanito.InboxStats) { s.Dropped++ })(f)
+	})},
+	{"what is left does not count", "Erased", inboxtest.RuleErased, forgotten(func(f *fault) {
+		counted(func(s *heymanito.InboxStats) { s.Entries-- })(f)
+	})},
+	{"what is left is new", "ErasedByAge", inboxtest.RuleErased, left(func(e *heymanito.Entry, _ heymanito.Entry) { e.Time = time.Now() })},
+	{"a thousand entries are erased", "ErasedMany", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) {
+		if e.Seq > 1000 {
+			whole(e, was)
+		}
+	})},
+	{"entries of a thousand are erased", "ErasedMany", inboxtest.RuleErased, left(func(e *heymanito.Entry, was heymanito.Entry) {
+		if e.User > "user 001000" {
+			whole(e, was)
+		}
+	})},
+	{"a thousand Marks are erased", "ErasedMany", inboxtest.RuleForget, forgotten(func(f *fault) {
+		receipts(func(_ *fault, e heymanito.Entry, r *heymanito.Receipt) {
+			r.Duplicate = r.Duplicate || e.User > "user 001000"
+		})(f)
+	})},
+	{"who was forgotten once is not forgotten again", "ErasedTogether", inboxtest.RuleDone, func(f *fault) {
+		var once sync.Once
+		f.forget = func(ctx context.Context, user string) (err error) {
+			once.Do(func() { err = f.Inbox.Forget(ctx, user) })
+			return err
+		}
+	}},
+	{"Forget begins, and returns", "ErasedTogether", inboxtest.RuleDone, func(f *fault) {
+		f.forget = func(ctx context.Context, user string) error {
+			time.AfterFunc(time.Millisecond, func() { _ = f.Inbox.Forget(ctx, user) })
+			return nil
+		}
+	}},
+	{"Forget forgets who was not meant", "ErasedTogether", inboxtest.RuleKeep, func(f *fault) {
+		f.forget = func(ctx context.Context, user string) error {
+			_ = f.Inbox.Forget(ctx, "cid")
+			return f.Inbox.Forget(ctx, user)
+		}
+	}},
+	{"a half of it can be seen", "ErasedTogether", inboxtest.RuleErased, left(func(e *heymanito.Entry, _ heymanito.Entry) { e.Body = []byte("{}") })},
+
 	{"Forget begins at 1", "BeginsBehind", inboxtest.RuleBegin, onItsOwn},
 	{"only who was forgotten begins behind", "BeginsBehind", inboxtest.RuleBegin, heads(func(_ *fault, h *heymanito.Head, user string) {
 		if user == "new" && h.Last == h.Dropped {
@@ -1026,6 +1212,7 @@ var faults = []struct {
 	{"an id is not all that makes it unique", "Model", inboxtest.RuleMark, unknown(func(_ *fault, e heymanito.Entry, _ heymanito.Receipt) bool {
 		return e.Covers != ""
 	})},
+	{"Forget leaves what others have", "Model", inboxtest.RuleSince, left(whole)},
 	{"one entry more", "Model", inboxtest.RuleDropped, bounded(func(b *heymanito.InboxBounds) { b.Entries++ })},
 	{"no Began", "Model", inboxtest.RuleBegan, heads(func(_ *fault, h *heymanito.Head, _ string) { h.Began = 0 })},
 	{"ids for 23 hours", "Model", inboxtest.RuleKey, unknown(func(f *fault, e heymanito.Entry, first heymanito.Receipt) bool {
@@ -1203,6 +1390,15 @@ var faults = []struct {
 				return was, ok && was.Seq > f.head(k.User).Dropped, err
 			}
 		}
+	}},
+	{"brings back what was erased", "Reopen", inboxtest.RuleErased, func(f *fault) {
+		reopened := false
+		left(func(e *heymanito.Entry, was heymanito.Entry) {
+			if reopened {
+				whole(e, was)
+			}
+		})(f)
+		f.reopened = func() { reopened = true }
 	}},
 	{"loses the Marks", "Reopen", inboxtest.RuleMark, func(f *fault) {
 		f.reopened = func() {

@@ -33,14 +33,15 @@ func checkForget(r *rig) {
 		r.lacks(ruleForget, e.Key, far)
 	}
 	r.lacks(ruleForget, heymanito.Key{User: "ann", Event: "receiveMessage", Peer: "bob"}, far)
-	// Nobody else has lost anything but the Marks.
-	r.holds("bob", 0, sent, fromCid, byAnn, byCid, second)
-	r.given(ruleForget, "bob", 2)
-	r.again(sent, sent, 1)
+	// Nobody else has lost anything but what was hers.
+	r.holds("bob", 0, erased("ann", sent, fromCid, byAnn, byCid, second)...)
+	r.holds("dan", 0, heymanito.Erased(toDan))
+	r.given(ruleHeads, "bob", 2)
+	r.again(fromCid, fromCid, 2)
 	r.again(byCid, byCid, 4)
 	r.again(r.receipt("bob", delivered, "cid", 6, ""), byCid, 4)
 	for _, e := range []heymanito.Entry{
-		r.receipt("bob", delivered, "ann", 6, ""), byAnn, second, toDan,
+		r.receipt("bob", delivered, "ann", 6, ""), byAnn, second, toDan, sent,
 	} {
 		if got := r.append(e)[0]; got.Duplicate {
 			r.broken(ruleForget, "%q was forgotten, and %s is still a duplicate", "ann", describe(e))

@@ -53,7 +53,7 @@ func RealTime() Option {
 //
 // A store that has a method Stats() heymanito.InboxStats has it checked, too.
 //
-// Run appends some 50,000 entries in some thousands of calls, up to a thousand
+// Run appends some 60,000 entries in some thousands of calls, up to a thousand
 // of them at a time.
 func Run(t *testing.T, open func(t *testing.T, b heymanito.InboxBounds) heymanito.Inbox, opts ...Option) {
 	t.Helper()
@@ -125,7 +125,11 @@ const (
 	ruleNewest    rule = "With an empty id it is the newest one of that event and peer whose Seq is at most through."
 	ruleAck       rule = "AckThrough raises Head.Given of a user to seq, and never lowers it; more than Head.Last counts as Last."
 	ruleGiven     rule = "An entry with an Origin that is appended right behind Given raises it: the device that acted has it."
-	ruleForget    rule = "Forget erases a user: the inbox, what is known of its duplicates, and the Marks that others' inboxes have of this user as their Peer."
+	ruleForget    rule = "Forget erases a user: the inbox, what is known of its duplicates, and what others' inboxes have of this user as their Peer: the Marks, what is known of duplicates, and the entries."
+	ruleErased    rule = "An entry that another user's inbox keeps stays in its place as [Erased] makes it, and counts what that takes."
+	ruleGone      rule = "What was erased is not found any more, and the same appended again is new."
+	ruleHeads     rule = "The Heads of the others stay as they are."
+	ruleDone      rule = "When it returns nil, all that was appended before it was called is erased, as safely as Append appends."
 	ruleBegin     rule = "An inbox that begins anew, after Forget or because a total bound has dropped all that was known of its user, begins behind the highest seq of any that ended so: Last, Given and Dropped of a user of whom nothing is known stand there."
 	ruleTwice     rule = "So within an Epoch no seq is handed to a user twice."
 	ruleEpoch     rule = "Epoch changes when a store has lost what it had; seqs of different epochs cannot be compared."
@@ -165,6 +169,10 @@ var checks = []check{
 	{"TotalOverhead", 0, checkTotalOverhead},
 	{"KeepsOwn", 0, checkKeepsOwn},
 	{"Forget", 0, checkForget},
+	{"Erased", 0, checkErased},
+	{"ErasedByAge", clock, checkErasedAge},
+	{"ErasedMany", 0, checkErasedMany},
+	{"ErasedTogether", 0, checkErasedTogether},
 	{"BeginsBehind", 0, checkBegin},
 	{"BeginsAfterLoss", 0, checkBeginAfterLoss},
 	{"Epoch", 0, checkEpoch},

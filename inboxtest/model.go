@@ -55,7 +55,7 @@ func (m *model) tidy(now time.Time) {
 func (m *model) find(user string, now time.Time, fits func(heymanito.Entry) bool) (found heymanito.Entry, ok bool) {
 	if u := m.users[user]; u != nil {
 		for _, e := range u.entries {
-			if u.known(e, now) && fits(e) {
+			if e.Event != heymanito.EventErased && u.known(e, now) && fits(e) {
 				found, ok = e, true
 			}
 		}
@@ -126,6 +126,9 @@ func (m *model) forget(user string) {
 	if u := m.users[user]; u != nil {
 		m.floor = max(m.floor, u.last)
 		delete(m.users, user)
+	}
+	for _, u := range m.users {
+		u.entries = erased(user, u.entries...)
 	}
 	for k := range m.marks {
 		if k.User == user || k.Peer == user {

@@ -38,7 +38,7 @@ func checkReopen(r *rig) {
 		if h.Given > 30 { // it may be lost
 			r.broken(ruleGiven, "Given was 30, and is %d", h.Given)
 		}
-		r.holds("ann", 23, append(es[23:len(es):len(es)], mark, byTall, byOther)...)
+		r.holds("ann", 23, append(es[23:len(es):len(es)], mark, heymanito.Erased(byTall), byOther)...)
 		for i, e := range es {
 			r.finds(ruleFind, e.Key, 0, e, uint64(i+1))
 			r.again(e, e, uint64(i+1))
@@ -62,6 +62,8 @@ func checkReopen(r *rig) {
 	r.again(byTall, byTall, 34)
 	r.forget("ann")
 	reopen()
+	r.holds("tall", 100, heymanito.Erased(r.message("tall", "ann", "0")))
+	r.lacks(ruleGone, r.message("tall", "ann", "0").Key, far)
 	r.beginsAt("ann", 100)
 	r.add(es[0], mark, byOther)
 	r.add(es[10:30]...) // of which a bound drops the first, and what was before

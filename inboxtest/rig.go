@@ -255,7 +255,11 @@ func (r *rig) holds(user string, dropped uint64, want ...heymanito.Entry) {
 		r.broken(ruleDropped, "%q has the entries behind %d up to %d, want %d up to %d", user, page.Dropped, page.Last, dropped, dropped+uint64(len(want)))
 	}
 	for i, e := range want {
-		if what := difference(page.Entries[i], e); what != "" {
+		switch what := difference(page.Entries[i], e); {
+		case what == "":
+		case e.Event == heymanito.EventErased:
+			r.broken(ruleErased, "entry %d of %q is of somebody who was forgotten, and not what is left of it: %s", page.Entries[i].Seq, user, what)
+		default:
 			r.broken(ruleKeep, "entry %d of %q is not as it was appended: %s", page.Entries[i].Seq, user, what)
 		}
 	}

@@ -272,7 +272,7 @@ func (s *slice) Find(_ context.Context, k heymanito.Key, through uint64) (f heym
 	s.age()
 	for _, e := range s.log {
 		same := e.User == k.User && e.Event == k.Event && e.Peer == k.Peer
-		if same && (k.ID == "" && e.Seq <= through || k.ID == e.ID && e.Mark == 0) {
+		if same && k.Event != heymanito.EventErased && (k.ID == "" && e.Seq <= through || k.ID == e.ID && e.Mark == 0) {
 			f, ok = heymanito.Found{Receipt: e.receipt(), ID: e.ID}, true
 		}
 	}
@@ -292,11 +292,22 @@ func (s *slice) Forget(_ context.Context, user string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := 0; i < len(s.log); {
-		if s.log[i].User == user {
+		e := s.log[i]
+		if e.User == user || e.Peer == user && !e.kept {
 			s.remove(i)
-		} else {
-			i++
+			continue
 		}
+		if e.Peer == user {
+			size := -e.size()
+			if s.ids[e.Key] == e {
+				delete(s.ids, e.Key)
+			}
+			e.Entry = heymanito.Erased(e.Entry)
+			size += e.size()
+			s.stats.Bytes += size
+			s.of[e.User].bytes += size
+		}
+		i++
 	}
 	n := len(s.marks)
 	s.marks = slices.DeleteFunc(s.marks, func(m *sliceMark) bool { return m.k.User == user || m.k.Peer == user })

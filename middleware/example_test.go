@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -132,4 +134,128 @@ func ExampleKeyFunc() {
 	// Output:
 	// "ana" <nil>
 	// "" heymanito: unauthorized: the server has no key for this token: the key is unknown (kid) or has been retired: no key has the kid "1999"
+}
+
+// A browser that logged in with the host's REST API has its token in a cookie,
+// which its pages cannot read. Those of others cannot use it.
+func ExampleWithCookie() {
+	secret := []byte("32 or more random bytes, from a secret store")
+	tokens := middleware.NewJWT(middleware.HMAC(secret), middleware.WithCookie("__Host-session"))
+	api := tokens.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "the account of ", middleware.ChatPath(r.Context()), " is closed")
+	}))
+	claims := jwt.MapClaims{"sub": "ana", "exp": time.Now().Add(time.Hour).Unix()}
+	token, _ := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+
+	for _, site := range []string{"same-origin", "cross-site"} {
+		r := httptest.NewRequest(http.MethodPost, "/close", nil)
+		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: token}) // set with Secure, HttpOnly, SameSite=Lax, Path=/
+		r.Header.Set("Sec-Fetch-Site", site)                            // browsers do
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, r)
+		fmt.Println(w.Code, w.Body)
+	}
+	// Output:
+	// 200 the account of ana is closed
+	// 403 {"code":"forbidden","message":"a page of another site has made this request, with a cookie for a token: send the token in the Authorization header or the auth object, or list the page's origin in middleware.WithCookie"}
+}
+
+// For a client that can set neither a header nor the auth object. The URL will be
+// in logs: the token should be good for a minute only.
+func ExampleWithQueryToken() {
+	secret := []byte("32 or more random bytes, from a secret store")
+	tokens := middleware.NewJWT(middleware.HMAC(secret), middleware.WithQueryToken("access_token"))
+	claims := jwt.MapClaims{"sub": "ana", "exp": time.Now().Add(time.Minute).Unix()}
+	token, _ := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+
+	r := httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=websocket&userId=ana&access_token="+token, nil)
+	id, err := tokens.Auth(context.Background(), heymanito.Handshake{Request: r, UserID: "ana"})
+	fmt.Println(id.ChatPath, err)
+	// Output: ana <nil>
+}
+
+// What goes in front of the realtime server: the log is told what the limit and
+// the server refuse.
+func Example_inFront() {
+	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{} // for this example
+		}
+		return a
+	}}))
+	rt := heymanito.New(heymanito.WithLogger(slog.New(slog.DiscardHandler)))
+	defer rt.Shutdown(context.Background())
+
+	handler := middleware.SecurityLog(log)(middleware.HandshakeLimit(60, 1)(rt))
+
+	for range 2 {
+		r := httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=2", nil)
+		r.RemoteAddr = "203.0.113.9:4000"
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		fmt.Println(w.Body)
+	}
+	// Output:
+	// level=INFO msg="a request was refused" remote=203.0.113.9:4000 method=GET path=/socket.io/ status=400 code=5
+	// {"code":5,"message":"Unsupported protocol version"}
+	// level=INFO msg="a request was refused" remote=203.0.113.9:4000 method=GET path=/socket.io/ status=429 code=rate_limited
+	// {"code":3,"message":"rate_limited: too many new connections from this address"}
+}
+
+// With burst 2 the third connection of an address has to wait.
+func ExampleHandshakeLimit() {
+	limit := middleware.HandshakeLimit(20, 2)
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", limit(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "welcome") // the realtime server
+	})))
+	for range 3 {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=websocket&userId=ana", nil))
+		fmt.Println(w.Code, w.Body, w.Header()["Retry-After"])
+	}
+	// Output:
+	// 200 welcome []
+	// 200 welcome []
+	// 429 {"code":3,"message":"rate_limited: too many new connections from this address"} [3]
+}
+
+// A token that is no good leaves a line without it.
+func ExampleSecurityLog() {
+	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{} // for this example
+		}
+		return a
+	}}))
+	tokens := middleware.NewJWT(middleware.HMAC([]byte("32 or more random bytes, from a secret store")))
+	api := middleware.SecurityLog(log)(tokens.Handler(http.NotFoundHandler()))
+
+	r := httptest.NewRequest(http.MethodGet, "/api/me?token=secret", nil)
+	r.RemoteAddr = "203.0.113.9:4000"
+	r.Header.Set("User-Agent", "curl/8.1")
+	r.Header.Set("Authorization", "Bearer secret")
+	api.ServeHTTP(httptest.NewRecorder(), r)
+	// Output:
+	// level=INFO msg="a request was refused" remote=203.0.113.9:4000 method=GET path=/api/me status=401 code=unauthorized userAgent=curl/8.1
+}
+
+// Behind a proxy that always sets X-Real-IP, and only there. The realtime server
+// gets the same function, in heymanito.WithRemoteAddr.
+func ExampleWithRemoteAddr() {
+	realIP := func(r *http.Request) string { return r.Header.Get("X-Real-IP") }
+	limit := middleware.HandshakeLimit(60, 1, middleware.WithRemoteAddr(realIP))
+	handler := limit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) // the realtime server
+
+	for _, client := range []string{"203.0.113.9", "203.0.113.10", "203.0.113.9"} {
+		r := httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling&userId=ana", nil)
+		r.Header.Set("X-Real-IP", client)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		fmt.Println(client, w.Code)
+	}
+	// Output:
+	// 203.0.113.9 200
+	// 203.0.113.10 200
+	// 203.0.113.9 429
 }

@@ -20,17 +20,18 @@ const defaultRetryAfter = 5 * time.Second
 type identityKey struct{}
 
 // Handler lets requests through to next that have a valid token in their
-// Authorization header ("Bearer" and the token); [ChatPath] and [Claims] say
-// whose it is. All others it answers itself, with a JSON body {"code",
-// "message"} and the status of the code:
+// Authorization header ("Bearer" and the token), or where [WithCookie] and
+// [WithQueryToken] say; [ChatPath] and [Claims] say whose it is. All others it
+// answers itself, with a JSON body {"code", "message"} and the status of the code:
 //
 //	unauthorized  401, with WWW-Authenticate: Bearer error="invalid_token"
 //	              (without the error when there was no token, as RFC 6750 has it)
+//	forbidden     403, for a cookie that a page of another site has made use of
 //	unavailable   503, with Retry-After: the Error's, or 5 s
 //	internal      500, and a line in the log
 //
-// and, for an *[heymanito.Error] of the host's key function, forbidden 403,
-// rate_limited 429; any other 401. A preflight request has no token: put CORS
+// and what else an *[heymanito.Error] of the host's key function may say:
+// rate_limited 429, forbidden as above, any other 401. A preflight request has no token: put CORS
 // middleware before Handler, not behind it.
 func (j *JWT) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,9 +45,14 @@ func (j *JWT) Handler(next http.Handler) http.Handler {
 }
 
 func (j *JWT) authenticate(r *http.Request) (heymanito.Identity, error) {
-	token, err := findToken(r, nil, requestSources)
+	token, ambient, err := j.request.find(r, nil)
 	if err != nil {
 		return heymanito.Identity{}, err
+	}
+	if ambient && !harmless(r) {
+		if err := j.checkSite(r); err != nil {
+			return heymanito.Identity{}, err
+		}
 	}
 	return j.verify(r.Context(), token)
 }

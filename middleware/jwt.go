@@ -1,5 +1,6 @@
-// Package middleware has what a host puts in front of its chat: so far the
-// check of JSON Web Tokens.
+// Package middleware has what a host puts in front of its chat: the check of
+// JSON Web Tokens ([JWT]), a limit to new connections ([HandshakeLimit]) and a
+// log of what was refused ([SecurityLog]).
 //
 // One [JWT] serves both doors of a host. [JWT.Handler] is chi-style HTTP
 // middleware for its REST API, [JWT.Auth] is the [heymanito.AuthFunc] for its
@@ -11,11 +12,17 @@
 package middleware
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -35,8 +42,11 @@ const maxDate = 253402300799
 // JWT checks JSON Web Tokens. Make one with [NewJWT]; it is safe for
 // concurrent use, starts nothing and keeps nothing about the tokens it saw.
 type JWT struct {
-	key    KeyFunc
-	parser *jwt.Parser
+	key       KeyFunc
+	parser    *jwt.Parser
+	request   places // where Handler looks for a token
+	handshake places // where Auth does
+	sites     *http.CrossOriginProtection
 	jwtConfig
 }
 
@@ -46,6 +56,9 @@ type jwtConfig struct {
 	audience      []string
 	leeway        time.Duration
 	allowNoExpiry bool
+	cookie        string   // "": none
+	origins       []string // whose pages may use it
+	query         string   // "": none
 	log           *slog.Logger
 }
 
@@ -84,6 +97,11 @@ func NewJWT(key KeyFunc, opts ...JWTOption) *JWT {
 		parserOpts = append(parserOpts, jwt.WithAudience(j.audience...))
 	}
 	j.parser = jwt.NewParser(parserOpts...)
+	j.request, j.handshake = newPlaces(&j.jwtConfig, false), newPlaces(&j.jwtConfig, true)
+	j.sites = http.NewCrossOriginProtection()
+	for _, origin := range j.origins {
+		_ = j.sites.AddTrustedOrigin(origin) // WithCookie has seen to it
+	}
 	return j
 }
 
@@ -141,6 +159,70 @@ func InsecureAllowNoExpiry() JWTOption {
 	return func(c *jwtConfig) { c.allowNoExpiry = true }
 }
 
+// WithCookie looks for the token in the cookie called name, too; the default is
+// not to. Requests that have it in their Authorization header, or in the auth
+// payload, need no cookie; when they bring one it must have the same token.
+//
+// A browser sends a cookie whichever page makes the request. So where nothing
+// but the cookie has brought a token, a request of another site's page is refused
+// with CodeForbidden: every handshake of [JWT.Auth], and at [JWT.Handler] every
+// request but a GET, HEAD or OPTIONS that does not ask for an upgrade, which must
+// change nothing and is safe because that page cannot read the answer (unless
+// your CORS rules let it). What is another site:
+//
+//   - Sec-Fetch-Site is neither same-origin nor none. A sibling subdomain is
+//     another site here. Every browser since 2023 sends that header, over HTTPS
+//     and to localhost.
+//   - Without it: an Origin that is not the request's Host.
+//
+// A request with neither is taken for one that no page has made. All this relies
+// on a proxy, if there is one, to pass on both headers and the Host as they are.
+// [heymanito.WithInsecureAnyOrigin] does not change it; the server's own rules
+// for an Origin come before it.
+//
+// origins are those whose pages may use the cookie all the same, as browsers
+// write them: "https://app.example.com". Whom [heymanito.WithOrigins] lists is
+// not listed here: a page that sends its token itself needs no cookie.
+//
+// Set the cookie HttpOnly, Secure, SameSite=Lax or Strict, and call it __Host-
+// and something: then no other subdomain can put its own in its place. The server
+// sees it when a client connects and not again: a page that cannot read its cookie
+// cannot renew the identity of a connection that stands, a new cookie counts from
+// the next one on.
+//
+// WithCookie panics when name cannot be a cookie's, or an origin is none.
+func WithCookie(name string, origins ...string) JWTOption {
+	if c, err := http.ParseSetCookie(name + "=x"); err != nil || c.Name != name {
+		panic("middleware.WithCookie: " + strconv.Quote(name) + " cannot be the name of a cookie")
+	}
+	for _, origin := range origins {
+		if err := http.NewCrossOriginProtection().AddTrustedOrigin(origin); err != nil {
+			panic("middleware.WithCookie: " + err.Error() + ": write scheme://host[:port], as browsers do")
+		}
+	}
+	origins = slices.Clone(origins)
+	return func(c *jwtConfig) { c.cookie, c.origins = name, origins }
+}
+
+// WithQueryToken looks for the token in the query parameter called name, too;
+// the default is not to, and with reason: what is in a URL is in the access log
+// of every proxy on the way, in the browser's history, and in what people copy
+// and send. This package and the realtime server never log a query; what else
+// runs in your process, say a router's request logger, may. It is for clients
+// that can set neither a header nor the auth object; give them tokens that live
+// for a minute.
+//
+// When another place has a token too, it must be the same. WithQueryToken panics
+// when name is empty or a parameter of Socket.IO's or of the handshake (EIO,
+// transport, sid, t, j, b64, userId).
+func WithQueryToken(name string) JWTOption {
+	switch name {
+	case "", "EIO", "transport", "sid", "t", "j", "b64", "userId":
+		panic("middleware.WithQueryToken: " + strconv.Quote(name) + " means something else in a handshake: choose another name, say access_token")
+	}
+	return func(c *jwtConfig) { c.query = name }
+}
+
 // WithLogger says where [JWT.Handler] logs what the host has to mend: a key
 // function that fails, a key that must not be used. Refused tokens are not
 // logged, and no line contains a token or a key, unless the key function put
@@ -160,24 +242,31 @@ func WithLogger(log *slog.Logger) JWTOption {
 //
 //	io(url, {query: {userId}, auth: cb => cb({token: currentToken()})})
 //
-// When both carry a token they must be the same, byte for byte. That the token
-// speaks for the handshake's userId is for the server to check.
+// [WithCookie] and [WithQueryToken] name two places more. When several have a
+// token it must be the same, byte for byte. That the token speaks for the
+// handshake's userId is for the server to check.
 //
 // Claims of the Identity is the [jwt.MapClaims]; its numbers are [json.Number],
 // it is shared with hooks on other goroutines, so do not write to it. Expires is
 // exp.
 //
 // Errors are *[heymanito.Error]: CodeUnauthorized with words for the client's
-// developer; CodeUnavailable when ctx ends or the key function meets the
+// developer; CodeForbidden for a cookie that a page of another site has made use
+// of; CodeUnavailable when ctx ends or the key function meets the
 // network; CodeInternal when the key must not be used (the reason is in Err, for
 // the log); and what the key function returns, when that is a *heymanito.Error.
 //
 // The HTTP requests of a realtime server need no [JWT.Handler] before them: a
 // browser's have no Authorization header and would not pass.
 func (j *JWT) Auth(ctx context.Context, h heymanito.Handshake) (heymanito.Identity, error) {
-	token, err := findToken(h.Request, h.Auth, handshakeSources)
+	token, ambient, err := j.handshake.find(h.Request, h.Auth)
 	if err != nil {
 		return heymanito.Identity{}, err
+	}
+	if ambient {
+		if err := j.checkSite(h.Request); err != nil {
+			return heymanito.Identity{}, err
+		}
 	}
 	return j.verify(ctx, token)
 }
@@ -201,6 +290,9 @@ func (j *JWT) verify(ctx context.Context, token string) (heymanito.Identity, err
 		return heymanito.Identity{}, explainParse(err, asked)
 	}
 	// The signature is good: from here on the claims are the issuer's words.
+	if err := checkNames(token); err != nil {
+		return heymanito.Identity{}, err
+	}
 	if err := checkDates(claims); err != nil {
 		return heymanito.Identity{}, err
 	}
@@ -247,6 +339,48 @@ func (j *JWT) chatPath(claims jwt.MapClaims) (string, error) {
 		return "", unauthorized(nil, "the token's %q claim is not a chatPath: 1 to 256 bytes of UTF-8 without control characters", j.chatPathClaim)
 	}
 	return s, nil
+}
+
+// checkNames refuses a token that says two things under one name: whoever made
+// it may have meant the other one.
+func checkNames(token string) error {
+	header, rest, _ := strings.Cut(token, ".")
+	claims, _, _ := strings.Cut(rest, ".")
+	if !oneObject(header) {
+		return unauthorized(nil, "the token's header must be one JSON object that has no name twice")
+	}
+	if !oneObject(claims) {
+		return unauthorized(nil, "the token's claims must be one JSON object that has no name twice")
+	}
+	return nil
+}
+
+// oneObject reports whether a part of a token, which the parser has read, is an
+// object with nothing behind it that has each name once. Names further inside
+// are the host's business.
+func oneObject(part string) bool {
+	text, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		return false
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if brace, err := dec.Token(); err != nil || brace != json.Delim('{') {
+		return false
+	}
+	seen := map[json.Token]bool{}
+	for dec.More() {
+		name, err := dec.Token()
+		var value json.RawMessage
+		if err != nil || seen[name] || dec.Decode(&value) != nil {
+			return false
+		}
+		seen[name] = true
+	}
+	if _, err := dec.Token(); err != nil { // the other brace
+		return false
+	}
+	_, err = dec.Token()
+	return errors.Is(err, io.EOF)
 }
 
 // checkDates refuses dates that no clock can compare with.

@@ -268,12 +268,8 @@ func TestSeveralKeys(t *testing.T) {
 
 // publicForms are what an attacker may use as an HMAC secret when he knows a
 // public key.
-func publicForms(t *testing.T, key any) map[string][]byte {
-	t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+func publicForms(key any) map[string][]byte {
+	der := must(x509.MarshalPKIXPublicKey(key))
 	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	forms := map[string][]byte{
 		"PEM":                  block,
@@ -306,7 +302,7 @@ func publicForms(t *testing.T, key any) map[string][]byte {
 
 func TestPublicKeyAsSecret(t *testing.T) {
 	for _, f := range families()[1:] {
-		for form, bytes := range publicForms(t, f.verify) {
+		for form, bytes := range publicForms(f.verify) {
 			for _, alg := range []string{"HS256", "HS384", "HS512"} {
 				token := sign(alg, bytes, goodClaims())
 				// The host returns the parsed key: an HS token has no business with it.
@@ -408,6 +404,20 @@ func TestWrongLiteralsPanic(t *testing.T) {
 	wantPanic(t, "the name is empty", func() { middleware.WithChatPathClaim("") })
 	wantPanic(t, "the logger is nil", func() { middleware.WithLogger(nil) })
 	wantPanic(t, "negative", func() { middleware.WithLeeway(-time.Second) })
+	for _, name := range []string{"", " a", "a b", "a=b", "a;b", "ñ"} {
+		wantPanic(t, "cannot be the name of a cookie", func() { middleware.WithCookie(name) })
+	}
+	for _, origin := range []string{"", "null", "*", "app.example.com", "https://", "https://app.example.com/", "%zz"} {
+		wantPanic(t, "write scheme://host[:port]", func() { middleware.WithCookie("session", origin) })
+	}
+	for _, name := range []string{"", "EIO", "sid", "userId"} {
+		wantPanic(t, "choose another name", func() { middleware.WithQueryToken(name) })
+	}
+	wantPanic(t, "perMinute is 0", func() { middleware.HandshakeLimit(0, 1) })
+	wantPanic(t, "burst is -1", func() { middleware.HandshakeLimit(1, -1) })
+	wantPanic(t, "perMinute is 1000001", func() { middleware.HandshakeLimit(1_000_001, 1) })
+	wantPanic(t, "the function is nil", func() { middleware.WithRemoteAddr(nil) })
+	wantPanic(t, "the logger is nil", func() { middleware.SecurityLog(nil) })
 }
 
 // A secret that is wiped after it was given to HMAC still verifies.
@@ -417,184 +427,6 @@ func TestHMACKeepsItsOwnCopy(t *testing.T) {
 	clear(s)
 	if _, err := tokens.Auth(t.Context(), handshake(payload(t, sign("HS256", secret, goodClaims())))); err != nil {
 		t.Error(err)
-	}
-}
-
-// Every token of this table is refused at both doors, and in both places of
-// the handshake, in words.
-func TestAttacks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		byID := func(_ context.Context, t *jwt.Token) (any, error) {
-			switch t.Header["kid"] {
-			case nil, "hs":
-				return secret, nil
-			case "rsa":
-				return &rsaKey().PublicKey, nil
-			case "ec":
-				return &ecKeys()["ES256"].PublicKey, nil
-			}
-			return nil, errors.New("no such key")
-		}
-		tokens := middleware.NewJWT(byID,
-			middleware.WithIssuer("https://login.example"), middleware.WithAudience("chat", "chat-staging"))
-
-		hs := func(c jwt.MapClaims) string { return sign("HS256", secret, c) }
-		in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
-		good := hs(goodClaims())
-		parts := strings.Split(good, ".")
-		goodJSON := string(must(json.Marshal(goodClaims())))
-		none := sign("none", jwt.UnsafeAllowNoneSignatureType, goodClaims())
-
-		for name, c := range map[string]struct{ token, words string }{
-			"none":                      {none, "an unsigned token is never accepted"},
-			"none, with a signature":    {none + parts[2], "an unsigned token is never accepted"},
-			"none, kid of RSA":          {sign("none", jwt.UnsafeAllowNoneSignatureType, goodClaims(), "kid", "rsa"), "an unsigned token is never accepted"},
-			"None":                      {segments(`{"alg":"None"}`, goodJSON, ""), "the token's alg is none of"},
-			"nOnE":                      {segments(`{"alg":"nOnE"}`, goodJSON, ""), "the token's alg is none of"},
-			"no alg":                    {segments(`{"typ":"JWT"}`, goodJSON, ""), "the token's alg is none of"},
-			"alg is a list":             {segments(`{"alg":["HS256"]}`, goodJSON, ""), "the token's alg is none of"},
-			"ALG for alg":               {segments(`{"ALG":"HS256"}`, goodJSON, ""), "the token's alg is none of"},
-			"ES256K":                    {segments(`{"alg":"ES256K"}`, goodJSON, "x"), "the token's alg is none of"},
-			"HS512 for RSA":             {sign("HS512", secret, goodClaims(), "kid", "rsa"), "is signed with HS512, but its key is for PS256, PS384, PS512, RS256, RS384, RS512"},
-			"RS256 for EC":              {sign("RS256", rsaKey(), goodClaims(), "kid", "ec"), "is signed with RS256, but its key is for ES256"},
-			"ES384 for P-256":           {sign("ES384", ecKeys()["ES384"], goodClaims(), "kid", "ec"), "is signed with ES384, but its key is for ES256"},
-			"RS256 for the secret":      {sign("RS256", rsaKey(), goodClaims(), "kid", "hs"), "is signed with RS256, but its key is for HS256"},
-			"unknown kid":               {sign("HS256", secret, goodClaims(), "kid", "../../dev/null"), "the key is unknown (kid)"},
-			"other secret":              {sign("HS256", otherSecret, goodClaims()), "signature does not match"},
-			"other RSA key's":           {sign("RS256", must(rsa.GenerateKey(rand.Reader, 2048)), goodClaims(), "kid", "rsa"), "signature does not match"},
-			"empty signature":           {parts[0] + "." + parts[1] + ".", "signature does not match"},
-			"zero ECDSA signature":      {segments(`{"alg":"ES256","kid":"ec"}`, goodJSON, string(make([]byte, 64))), "signature does not match"},
-			"other claims":              {parts[0] + "." + segments(`{"sub":"eva","exp":9999999999}`) + "." + parts[2], "signature does not match"},
-			"other header":              {segments(`{"alg":"HS384"}`) + "." + parts[1] + "." + parts[2], "signature does not match"},
-			"critical extension":        {segments(`{"alg":"HS256","crit":["b64"],"b64":false}`, goodJSON, "x"), "crit"},
-			"non-canonical base64":      {parts[0] + "." + parts[1] + "." + lastBitFlipped(parts[2]), "damaged"},
-			"padded base64":             {good + "=", "not base64url"},
-			"newline within":            {parts[0] + ".\n" + parts[1] + "." + parts[2], "not base64url"},
-			"header is not JSON":        {segments("hello", goodJSON, "x"), "damaged"},
-			"header is null":            {segments("null", goodJSON, "x"), "the token's alg is none of"},
-			"claims are a list":         {segments(`{"alg":"HS256"}`, "[]", "x"), "damaged"},
-			"claims are very deep":      {segments(`{"alg":"HS256"}`, strings.Repeat(`{"a":`, 2000), "x"), "damaged"},
-			"two parts":                 {parts[0] + "." + parts[1], "2 parts instead of 3"},
-			"four parts":                {good + ".x", "4 parts instead of 3"},
-			"encrypted":                 {good + ".x.x", "encrypted (JWE)"},
-			"only dots":                 {"..", "damaged"},
-			"garbage":                   {"MTIzNDU2Nzg5MDEyMzQ1Njc4", "1 parts instead of 3"},
-			"undefined":                 {"undefined", `the word "undefined"`},
-			"[object Object]":           {"[object Object]", `the word "[object Object]"`},
-			"1 MB":                      {parts[0] + "." + strings.Repeat("A", 1<<20) + "." + parts[2], "longer than 16384 bytes"},
-			"16 KiB and one":            {strings.Repeat("A", 16<<10+1), "longer than 16384 bytes"},
-			"expired":                   {hs(with("exp", in(-time.Minute))), "the token expired at " + time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)},
-			"expired this second":       {hs(with("exp", in(0))), "the token expired"},
-			"expired within the leeway": {hs(with("exp", in(-time.Second))), "the token expired"},
-			"exp 0":                     {hs(with("exp", 0)), "the token expired"},
-			"exp negative":              {hs(with("exp", -1)), "not a date"},
-			"no exp":                    {hs(with("exp", nil)), "the token has no exp"},
-			"exp null":                  {hs(with("exp", json.RawMessage("null"))), "exp must be a number"},
-			"exp a string":              {hs(with("exp", fmt.Sprint(in(time.Hour)))), "exp must be a number"},
-			"exp in milliseconds":       {hs(with("exp", in(time.Hour)*1000)), "not milliseconds"},
-			"exp beyond numbers":        {hs(with("exp", json.RawMessage("1e999"))), "not a date"},
-			"nbf beyond time":           {hs(with("nbf", json.RawMessage("1e300"))), "not a date"},
-			"not yet valid":             {hs(with("nbf", in(time.Minute))), "not valid yet (nbf)"},
-			"issued in the future":      {hs(with("iat", in(time.Minute))), "issued in the future (iat)"},
-			"wrong issuer":              {hs(with("iss", "https://login.example/")), `wrong issuer: iss must be "https://login.example"`},
-			"no issuer":                 {hs(with("iss", nil)), "wrong issuer"},
-			"issuer a list":             {hs(with("iss", []string{"https://login.example"})), "wrong issuer"},
-			"wrong audience":            {hs(with("aud", "chatter")), `another audience: aud must have "chat" or "chat-staging"`},
-			"no audience":               {hs(with("aud", nil)), "another audience"},
-			"audience of numbers":       {hs(with("aud", []int{1})), "another audience"},
-			"no sub":                    {hs(with("sub", nil)), `no "sub" claim`},
-			"sub null":                  {hs(with("sub", json.RawMessage("null"))), `"sub" claim must be a string`},
-			"sub a number":              {hs(with("sub", 42)), `"sub" claim must be a string`},
-			"sub a list":                {hs(with("sub", []string{"ana"})), `"sub" claim must be a string`},
-			"empty sub":                 {hs(with("sub", "")), "not a chatPath"},
-			"sub with control":          {hs(with("sub", "ana\x00")), "not a chatPath"},
-			"sub of 257 bytes":          {hs(with("sub", strings.Repeat("a", 257))), "not a chatPath"},
-		} {
-			w, user := serve(tokens, "Bearer "+c.token)
-			var body struct {
-				Code    heymanito.Code
-				Message string
-			}
-			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
-				t.Errorf("%s, HTTP: the body is %q: %v", name, w.Body, err)
-			}
-			if w.Code != http.StatusUnauthorized || user != "" || body.Code != heymanito.CodeUnauthorized || !strings.Contains(body.Message, c.words) {
-				t.Errorf("%s, HTTP: %d %+v for user %q, want 401 that says %q", name, w.Code, body, user, c.words)
-			}
-			if got := w.Header().Get("WWW-Authenticate"); got != `Bearer error="invalid_token"` {
-				t.Errorf("%s, HTTP: WWW-Authenticate = %q", name, got)
-			}
-			for _, h := range []heymanito.Handshake{
-				handshake(nil, "Bearer "+c.token),
-				handshake(payload(t, c.token)),
-				handshake(payload(t, "Bearer "+c.token)),
-				handshake(payload(t, c.token), "Bearer "+c.token),
-			} {
-				id, err := tokens.Auth(t.Context(), h)
-				wantRefused(t, err, heymanito.CodeUnauthorized, c.words, c.token)
-				if id.ChatPath != "" || id.Claims != nil {
-					t.Errorf("%s: an identity with the error: %+v", name, id)
-				}
-			}
-			if t.Failed() {
-				t.Fatalf("this was %q", name)
-			}
-		}
-		// The table is worth something only if what it starts from is accepted.
-		for _, token := range []string{good, sign("RS256", rsaKey(), goodClaims(), "kid", "rsa"), sign("ES256", ecKeys()["ES256"], goodClaims(), "kid", "ec")} {
-			if w, user := serve(tokens, "Bearer "+token); user != "ana" {
-				t.Errorf("a good token: %d %s", w.Code, w.Body)
-			}
-		}
-	})
-}
-
-// lastBitFlipped is another base64url text of the same bytes, for decoders
-// that do not look at the bits they do not need.
-func lastBitFlipped(s string) string {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	i := strings.IndexByte(alphabet, s[len(s)-1])
-	return s[:len(s)-1] + alphabet[i^1:i^1+1]
-}
-
-func TestWhereTokensAreFound(t *testing.T) {
-	tokens := middleware.NewJWT(middleware.HMAC(secret))
-	ana, eva := sign("HS256", secret, goodClaims()), sign("HS256", secret, with("sub", "eva"))
-	for name, c := range map[string]struct {
-		h     heymanito.Handshake
-		words string
-	}{
-		"nothing":                    {handshake(nil), "there is no token"},
-		"nothing at all":             {heymanito.Handshake{}, "there is no token"},
-		"another scheme":             {handshake(nil, "Basic YTpi"), "there is no token"},
-		"no scheme":                  {handshake(nil, ana), "there is no token"},
-		"Bearer and nothing":         {handshake(nil, "Bearer "), "there is no token"},
-		"empty payload":              {handshake(json.RawMessage(`{}`)), "there is no token"},
-		"empty token":                {handshake(payload(t, "")), "there is no token"},
-		"token null":                 {handshake(payload(t, nil)), "there is no token"},
-		"name in capitals":           {handshake(json.RawMessage(`{"TOKEN":"` + ana + `"}`)), "there is no token"},
-		"token a number":             {handshake(payload(t, 1)), "must be a string"},
-		"token an object":            {handshake(payload(t, map[string]string{"token": ana})), "must be a string"},
-		"token twice, last a number": {handshake(json.RawMessage(`{"token":"` + ana + `","token":1}`)), "must be a string"},
-		"payload too deep":           {handshake(json.RawMessage(`{"token":"` + ana + `","x":` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + `}`)), "must be a JSON object"},
-		"payload a list":             {handshake(json.RawMessage(`["token"]`)), "must be a JSON object"},
-		"payload a string":           {handshake(json.RawMessage(`"` + ana + `"`)), "must be a JSON object"},
-		"payload and more":           {handshake(json.RawMessage(`{"token":"` + ana + `"}{}`)), "must be a JSON object"},
-		"payload cut off":            {handshake(json.RawMessage(`{"token":"` + ana + `"`)), "must be a JSON object"},
-		"payload not JSON":           {handshake(json.RawMessage(`{"token":` + ana + `}`)), "must be a JSON object"},
-		"two tokens":                 {handshake(payload(t, eva), "Bearer "+ana), "different tokens"},
-		"a good and a bad token":     {handshake(payload(t, ana), "Bearer x.y.z"), "different tokens"},
-		"a good and a bad payload":   {handshake(payload(t, 7), "Bearer "+ana), "must be a string"},
-		"two headers":                {handshake(nil, "Bearer "+ana, "Bearer "+eva), "2 Authorization headers"},
-		"the same header twice":      {handshake(nil, "Bearer "+ana, "Bearer "+ana), "2 Authorization headers"},
-		"two headers, a payload":     {handshake(payload(t, ana), "Basic YTpi", "Bearer "+ana), "2 Authorization headers"},
-		"two tokens in one header":   {handshake(nil, "Bearer "+ana+", Bearer "+eva), "not base64url"},
-		"Bearer twice in the header": {handshake(nil, "Bearer Bearer "+ana), "not base64url"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := tokens.Auth(t.Context(), c.h)
-			wantRefused(t, err, heymanito.CodeUnauthorized, c.words, ana)
-		})
 	}
 }
 

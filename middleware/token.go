@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/heymanito/heymanito/internal/jsonspan"
@@ -18,44 +19,75 @@ const maxAuthDepth = 100
 
 var tokenKey = []string{"token"}
 
-// source looks for a token in one place of a request or a handshake. It
-// returns "" when there is none, and an error when what is there must not be
-// guessed at. To look in another place, write one and add it to the lists below.
-type source func(r *http.Request, auth json.RawMessage) (token string, err error)
+// source is one place of a request or a handshake that may have a token.
+type source struct {
+	place string // what it is called in the words of a refusal
+	// ambient: browsers put the token there by themselves, whichever page has
+	// made the request.
+	ambient bool
+	// find returns "" when there is none, and an error when what is there must
+	// not be guessed at.
+	find func(r *http.Request, auth json.RawMessage) (token string, err error)
+}
 
-// Every source that has a token must have the same one.
-var (
-	requestSources   = []source{fromAuthorization}
-	handshakeSources = []source{fromAuthorization, fromAuthPayload}
-)
+// places are all the sources in which one of the two doors looks. There is no
+// order among them: every one that has a token must have the same.
+type places struct {
+	sources []source
+	hint    string // for those who brought no token
+}
+
+// newPlaces returns where a host with these settings looks; payload: in the
+// CONNECT packet, too.
+func newPlaces(c *jwtConfig, payload bool) places {
+	p := places{
+		sources: []source{{place: "the Authorization header", find: fromAuthorization}},
+		hint:    "there is no token: send it in the header \"Authorization: Bearer …\" or, on a realtime connection, as \"token\" in the client's auth object",
+	}
+	if payload {
+		p.sources = append(p.sources, source{place: "the auth payload", find: fromAuthPayload})
+	}
+	if c.cookie != "" {
+		p.sources = append(p.sources, source{place: "the cookie", ambient: true, find: fromCookie(c.cookie)})
+		p.hint += fmt.Sprintf(", or in the cookie %q", c.cookie)
+	}
+	if c.query != "" {
+		p.sources = append(p.sources, source{place: "the query", find: fromQuery(c.query)})
+		p.hint += fmt.Sprintf(", or as %q in the query", c.query)
+	}
+	return p
+}
 
 // errNoToken marks the refusal of those who brought no token at all.
 var errNoToken = errors.New("no token")
 
 var errTooLong = fmt.Errorf("longer than %d bytes", maxTokenBytes)
 
-// findToken returns the one token that the sources have. It has the form of a
-// JWT and a bounded length; nothing else about it is known.
-func findToken(r *http.Request, auth json.RawMessage, sources []source) (string, error) {
-	found := ""
-	for _, find := range sources {
-		token, err := find(r, auth)
+// find returns the one token that there is, and whether nothing but a browser's
+// habit has brought it. It has the form of a JWT and a bounded length; nothing
+// else about it is known.
+func (p *places) find(r *http.Request, auth json.RawMessage) (found string, ambient bool, err error) {
+	place := ""
+	for _, s := range p.sources {
+		token, err := s.find(r, auth)
 		switch {
 		case err != nil:
-			return "", err
+			return "", false, err
 		case token == "":
 		case len(token) > maxTokenBytes:
-			return "", unauthorized(errTooLong, "the token is longer than %d bytes", maxTokenBytes)
-		case found != "" && found != token:
-			return "", unauthorized(nil, "the Authorization header and the auth payload carry different tokens: send one, or the same twice")
+			return "", false, unauthorized(errTooLong, "the token is longer than %d bytes", maxTokenBytes)
+		case found == "":
+			found, place, ambient = token, s.place, s.ambient
+		case found != token:
+			return "", false, unauthorized(nil, "%s and %s carry different tokens: send one, or the same twice", place, s.place)
 		default:
-			found = token
+			ambient = ambient && s.ambient
 		}
 	}
 	if found == "" {
-		return "", unauthorized(errNoToken, "there is no token: send it in the header \"Authorization: Bearer …\" or, on a realtime connection, as \"token\" in the client's auth object")
+		return "", false, unauthorized(errNoToken, "%s", p.hint)
 	}
-	return found, checkForm(found)
+	return found, ambient, checkForm(found)
 }
 
 // fromAuthorization takes the token from the Authorization header. Another
@@ -98,6 +130,45 @@ func fromAuthPayload(_ *http.Request, auth json.RawMessage) (string, error) {
 		return bare, nil
 	}
 	return strings.TrimSpace(token), nil
+}
+
+// fromCookie takes the token from the cookie called name. Of two there is no
+// telling which one the host has set.
+func fromCookie(name string) func(*http.Request, json.RawMessage) (string, error) {
+	return func(r *http.Request, _ json.RawMessage) (string, error) {
+		if r == nil {
+			return "", nil
+		}
+		switch cookies := r.CookiesNamed(name); len(cookies) {
+		case 0:
+			return "", nil
+		case 1:
+			return cookies[0].Value, nil
+		default:
+			return "", unauthorized(nil, "the request has %d cookies called %q, it must have one: set it with one Path and one Domain only", len(cookies), name)
+		}
+	}
+}
+
+// fromQuery takes the token from the query parameter called name.
+func fromQuery(name string) func(*http.Request, json.RawMessage) (string, error) {
+	return func(r *http.Request, _ json.RawMessage) (string, error) {
+		if r == nil || r.URL == nil {
+			return "", nil
+		}
+		q, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil { // it quotes the query
+			return "", unauthorized(nil, "the query cannot be parsed")
+		}
+		switch values := q[name]; len(values) {
+		case 0:
+			return "", nil
+		case 1:
+			return values[0], nil
+		default:
+			return "", unauthorized(nil, "the query has %d times %q, it must have it once", len(values), name)
+		}
+	}
 }
 
 // cutBearer returns what follows "Bearer ", which may be written in any case

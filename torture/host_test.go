@@ -50,7 +50,7 @@ func (h *host) start(inbox heymanito.Inbox) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.rt = heymanito.New(append(h.opts, heymanito.WithInbox(inbox))...)
+	h.rt = heymanito.New(append(h.opts, heymanito.WithInbox(inbox), heymanito.WithRates(heymanito.Rate{}, heymanito.Rate{}))...)
 	h.http = &http.Server{Handler: h.rt, ReadHeaderTimeout: 10 * time.Second}
 	h.addr = ln.Addr().String()
 	srv := h.http

@@ -21,13 +21,6 @@ func (s *Socket) Probing() bool {
 	return s.probe != nil
 }
 
-// Queued returns the bytes that count against the queue.
-func (s *Socket) Queued() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.queued
-}
-
 // Sockets returns how many sockets the server knows.
 func (s *Server) Sockets() int { return len(s.all()) }
 

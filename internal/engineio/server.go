@@ -260,6 +260,15 @@ func (s *Server) all() []*Socket {
 	return l
 }
 
+// Load returns how many sockets there are, and how many bytes are queued for them.
+func (s *Server) Load() (sockets, bytes int) {
+	all := s.all()
+	for _, sock := range all {
+		bytes += sock.Queued()
+	}
+	return len(all), bytes
+}
+
 // goRun starts f on a goroutine that Shutdown waits for. The caller is, or
 // acts for, a socket that is still counted in running. A mistake of ours must
 // cost no more than the one who has found it: a panic is logged.

@@ -122,6 +122,13 @@ func (s *Socket) Transport() string {
 	return Polling
 }
 
+// Queued returns how many bytes wait for the client.
+func (s *Socket) Queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued
+}
+
 // Accept lifts the limits on clients that nobody knows yet.
 func (s *Socket) Accept() {
 	s.mu.Lock()

@@ -135,6 +135,12 @@ func (c *Conn) ID() string { return c.id }
 // RemoteAddr returns the client's address.
 func (c *Conn) RemoteAddr() string { return c.sock.RemoteAddr() }
 
+// Transport returns the name of the transport that the client is on.
+func (c *Conn) Transport() string { return c.sock.Transport() }
+
+// Queued returns how many bytes wait for the client.
+func (c *Conn) Queued() int { return c.sock.Queued() }
+
 // Request returns the HTTP request that opened the connection, during Connect
 // and before Open.
 func (c *Conn) Request() *http.Request { return c.sock.Request() }

@@ -33,6 +33,19 @@ type Event struct {
 	buffers [][]byte // attachments
 }
 
+// NewEvent is an event as a client would send it, with what is wrong with it;
+// nobody waits for its ack. args is its arguments as JSON, each after a comma.
+func NewEvent(name string, args []byte, attachments [][]byte) *Event {
+	payload := append(make([]byte, 0, len(name)+len(args)+4), '[')
+	payload = jsonspan.Append(payload, name)
+	e := &Event{Name: name, rest: len(payload), binary: len(attachments) > 0, buffers: attachments}
+	e.payload = append(append(payload, args...), ']')
+	if len(attachments) > maxAttachments {
+		e.Problem = ErrShape
+	}
+	return e
+}
+
 // WantsAck reports whether the client gave a callback that was not called yet.
 func (e *Event) WantsAck() bool { return e.id != nil }
 

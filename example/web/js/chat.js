@@ -77,6 +77,7 @@ export class Chat extends EventTarget {
       disconnect: (reason) => this.#disconnected(reason),
       connect_error: (err) => this.#connectError(err),
       sessionEnded: () => this.#tell("ended"),
+      authExpiring: () => this.#refresh(),
       online_users: (users) => this.#onlineUsers(users),
       contact_online: (user) => this.#contactOnline(user),
       contact_offline: (user) => this.#contactOffline(user),
@@ -90,6 +91,7 @@ export class Chat extends EventTarget {
       messagesRead: (r) => this.#receipt(r, "read"),
       conversationRead: (r) => this.#readElsewhere(r),
       missedCall: (c) => this.#line(c.callerId, { id: c.callId, note: "missed", ts: c.ts }),
+      entryErased: () => {}, // of somebody whose account is gone: what is here stays here
     };
     for (const [name, f] of Object.entries(on)) this.socket.on(name, f);
     for (const [name, f] of Object.entries(kept)) {
@@ -134,6 +136,14 @@ export class Chat extends EventTarget {
       token = this.#session.token; // the connection has the next word
     }
     give({ token, deviceId: this.#session.deviceId, since: this.#position });
+  }
+
+  async #refresh() {
+    try {
+      this.socket.emit("refreshAuth", { token: await this.#session.freshToken() });
+    } catch {
+      // The connection is closed when the token ends, and asks for another then.
+    }
   }
 
   #connected() {

@@ -1,0 +1,134 @@
+package heymanito
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Rate bounds how many events are handled. The zero Rate bounds nothing.
+type Rate struct {
+	PerSecond float64 // in the long run
+	Burst     int     // at once, after a time without any
+}
+
+// allowance is how many events a device may send. What comes faster is read more
+// slowly at first, so that a client with a backlog loses nothing; whoever goes on
+// like that is refused, until he has paused for as long as it takes to have the
+// whole burst again. Only the device's reading goroutine touches it.
+type allowance struct {
+	device, user *rate.Limiter // nil: no bound
+	slowed       time.Time     // since when reading is slow; zero: it is not
+	spent        bool          // it was slow for too long
+	refusal      *Error        // of the event under way
+}
+
+const (
+	// patience is for how long a client is read slowly before it is refused.
+	patience = 10 * time.Second
+	// longestWait is how long one event may have to wait: meanwhile nothing else
+	// of the client is read, not even that it is alive, or has gone.
+	longestWait = time.Second
+)
+
+func (r Rate) limiter() *rate.Limiter {
+	if r.PerSecond == 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(r.PerSecond), r.Burst)
+}
+
+// charge takes an event of d off what it may send, and waits where it comes too
+// soon. Whether it is to be refused d.within says, when it is its turn.
+func (s *Server) charge(ctx context.Context, d *device) {
+	if s.cfg.deviceRate.PerSecond == 0 && s.cfg.userRate.PerSecond == 0 {
+		return
+	}
+	a := d.allowance
+	if a == nil {
+		a = &allowance{device: s.cfg.deviceRate.limiter(), user: s.registry.limiter(d.ChatPath)}
+		d.allowance = a
+	}
+	a.refusal = nil
+	at := time.Now()
+	if !a.slowed.IsZero() {
+		switch wait := a.untilFull(at); {
+		case wait == 0:
+			a.slowed, a.spent = time.Time{}, false
+		case a.spent:
+			a.refusal = &Error{Code: CodeRateLimited, RetryAfter: wait}
+			return
+		case at.Sub(a.slowed) > patience:
+			a.spent = true
+			a.refusal = &Error{Code: CodeRateLimited, RetryAfter: wait}
+			s.log.Warn("a device sends too much, its events are refused for a while", "user", d.ChatPath, "socket", d.SocketID)
+			return
+		}
+	}
+	wait := a.take(at)
+	switch {
+	case wait == 0:
+		return
+	case wait > longestWait:
+		a.refusal = &Error{Code: CodeRateLimited, RetryAfter: wait}
+		return
+	}
+	if a.slowed.IsZero() {
+		a.slowed = at
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// within returns an Error when the event under way is beyond what its device may
+// send.
+func (d *device) within() *Error {
+	if d.allowance == nil {
+		return nil
+	}
+	return d.allowance.refusal
+}
+
+// take takes one event off, and returns how long it has to wait for that; if that
+// is too long nothing is taken off.
+func (a *allowance) take(at time.Time) time.Duration {
+	var taken [2]*rate.Reservation
+	var wait time.Duration
+	for i, l := range []*rate.Limiter{a.device, a.user} {
+		if l == nil {
+			continue
+		}
+		if l.AllowN(at, 1) {
+			continue
+		}
+		taken[i] = l.ReserveN(at, 1)
+		wait = max(wait, taken[i].DelayFrom(at))
+	}
+	if wait > longestWait {
+		for _, r := range taken {
+			if r != nil {
+				r.CancelAt(at)
+			}
+		}
+	}
+	return wait
+}
+
+// untilFull is how long it takes until both have their whole burst again.
+func (a *allowance) untilFull(at time.Time) time.Duration {
+	var longest time.Duration
+	for _, l := range []*rate.Limiter{a.device, a.user} {
+		if l == nil {
+			continue
+		}
+		if lacks := float64(l.Burst()) - l.TokensAt(at); lacks > 0 {
+			longest = max(longest, time.Duration(lacks/float64(l.Limit())*float64(time.Second)))
+		}
+	}
+	return longest
+}

@@ -1,0 +1,110 @@
+package heymanito
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+
+	"github.com/heymanito/heymanito/internal/socketio"
+)
+
+// What a host does from its own code, besides to send ([Server.Send]), to forget
+// ([Server.Forget]) and to mint tokens ([Server.CallToken]). All of it may be
+// called from within hooks.
+
+// Devices returns the devices that a user has on this server, the oldest first.
+func (s *Server) Devices(user string) []Device {
+	return hosts(s.registry.devices(user))
+}
+
+// Online returns what is known of the presence of users, in their order, over all
+// nodes: who is online, with which socket id, or since when he is not. It is the
+// [PresenceStore]'s answer, whatever the Contacts hook says: to whom it may be
+// shown is for the host to know.
+func (s *Server) Online(ctx context.Context, users ...string) (known []Presence, err error) {
+	if s.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	defer s.recovered("PresenceStore.Online", CodeInternal, &err)
+	return s.cfg.presence.Online(ctx, users)
+}
+
+// Emit sends an event of the host's own to every device that a user has on this
+// server, and returns how many there are. It is not kept for those who are away,
+// and is queued, in order, with what else a device gets: it never waits.
+//
+// Each of args becomes an argument, as JSON ([json.Marshal]; a [json.RawMessage]
+// as it is), a []byte a binary one. Names that are Socket.IO's or heymanito's own
+// are refused, as are values that are no JSON, with CodeInvalid; more than
+// [WithMaxPayload] bytes with CodeTooLarge.
+func (s *Server) Emit(ctx context.Context, user, event string, args ...any) (int, error) {
+	switch _, builtIn := builtin()[event]; {
+	case s.ctx.Err() != nil:
+		return 0, ErrClosed
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case reserved(event):
+		return 0, Errorf(CodeInvalid, "Emit: %q is reserved by Socket.IO: choose another event name", event)
+	case builtIn || ours(event):
+		return 0, Errorf(CodeInvalid, "Emit: %q is an event of heymanito's own: choose another name", event)
+	}
+	size, body, attachments := 0, []byte(nil), [][]byte(nil)
+	for i, arg := range args {
+		if bytes, ok := arg.([]byte); ok {
+			body = append(body, `,{"_placeholder":true,"num":`...)
+			body = append(strconv.AppendInt(body, int64(len(attachments)), 10), '}')
+			attachments = append(attachments, bytes)
+			size += len(bytes)
+			continue
+		}
+		b, err := json.Marshal(arg)
+		if err != nil {
+			return 0, Errorf(CodeInvalid, "Emit: argument %d of %q: %w", i, event, err)
+		}
+		body = append(append(body, ','), b...)
+	}
+	if size += len(body); size > s.cfg.maxPayload {
+		return 0, Errorf(CodeTooLarge, "Emit: %q has %d bytes, %d are allowed (WithMaxPayload)", event, size, s.cfg.maxPayload)
+	}
+	if _, err := socketio.NewEvent(event, body, attachments).Args(); err != nil {
+		return 0, Errorf(CodeInvalid, "Emit: the arguments of %q nest too deep, or have placeholders that number none of them, or more than 10 are binary", event)
+	}
+	devices := s.registry.devices(user)
+	if len(devices) == 0 {
+		return 0, nil
+	}
+	frames := socketio.NewOutgoing(event, nil, len(body)).Bytes(body).Attach(attachments).Frames()
+	sent := 0
+	for _, d := range devices {
+		if d.conn.Send(frames...) {
+			sent++
+		}
+	}
+	return sent, nil
+}
+
+// Disconnect ends every connection of a user on this server and keeps stock
+// clients from coming back by themselves: each gets a sessionEnded event with
+// code, and a DISCONNECT packet. It returns how many there were. It does not
+// keep the user from connecting again: the auth hook does.
+func (s *Server) Disconnect(user, code string) int {
+	frames := sessionEnded(code)
+	devices := s.registry.devices(user)
+	for _, d := range devices {
+		d.conn.Disconnect(frames...)
+	}
+	return len(devices)
+}
+
+// ContactsChanged re-evaluates who sees user and whom user sees, by calling
+// [Hooks].Contacts again; whoever is concerned is told at once. It does nothing
+// without that hook.
+func (s *Server) ContactsChanged(ctx context.Context, user string) error {
+	if s.ctx.Err() != nil {
+		return ErrClosed
+	}
+	if s.cfg.hooks.Contacts == nil {
+		return nil
+	}
+	return s.roster.renewContacts(ctx, user)
+}
