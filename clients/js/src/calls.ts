@@ -26,6 +26,7 @@ export class Calls implements Operator {
   readonly #times: Times;
   readonly #over: LiveCall[] = [];
   readonly #unanswered = new Set<LiveCall>(); // dials that the server has not answered
+  readonly #endings = new Map<string, EndReason>(); // heard while there were some of those: by id
   readonly #held = new Map<LiveCall, CallEvents["incomingCall"]>(); // he calls us while we dial him
   readonly #givenUp = new Set<ChatPath>(); // dials that were given up, and of which nobody knows whether they ring
   #dials: Promise<void> = Promise.resolve();
@@ -78,6 +79,7 @@ export class Calls implements Operator {
         (ack) => {
           this.#unanswered.delete(call);
           this.#dialled(call, ack);
+          this.#endings.clear(); // there is one dial at a time
           done();
         },
         ACK_TIME,
@@ -100,13 +102,14 @@ export class Calls implements Operator {
       return;
     }
     if (ack.status !== "ok") {
-      // A refusal brings a callRejected, too; the first of the two counts.
       call.end(reasonOf(ack.code));
       if (held) this.#incoming(held); // by now it may be over: then it is ended in a moment
       return;
     }
     call.id = ack.callId;
     call.room = ack.roomName;
+    const ending = this.#endings.get(ack.callId);
+    if (ending !== undefined) return call.end(ending); // it was faster than the ack
     if (ack.merged) {
       call.incoming = true; // he was calling as well: that is an answer
       call.answer(ack.roomName, ticketOf(ack));
@@ -265,20 +268,28 @@ export class Calls implements Operator {
     },
     callRejected: ({ callId, recipientId, reason }) => {
       const call = this.#dialling(callId, recipientId);
-      // One with an id that comes before the answer to a dial is about an older one.
-      if (call && (call.id === callId || !this.#unanswered.has(call))) call.end(reason ?? "declined");
+      if (call && !this.#unanswered.has(call)) call.end(reason ?? "declined");
+      else this.#early(callId, reason ?? "declined"); // without an id: a refusal, of which the ack says more
     },
     callCancelled: ({ callId, reason }) => {
       const call = this.byId(callId);
       // Of our own dial: another device of ours has given it up. In a call that
       // this device has answered, it is not for us.
-      if (call && call.state !== "answered") call.end(reason);
+      if (!call) this.#early(callId, reason);
+      else if (call.state !== "answered") call.end(reason);
     },
     callEnded: ({ callId, reason, durationMs }) => {
-      this.byId(callId)?.end(reason, false, durationMs);
+      const call = this.byId(callId);
+      if (call) call.end(reason, false, durationMs);
+      else this.#early(callId, reason);
       this.#over.findLast((call) => call.id === callId)?.lasted(durationMs);
     },
   };
+
+  /** The end of a call that may be one of those whose dial has no answer yet. */
+  #early(callId: string | undefined, reason: EndReason): void {
+    if (callId !== undefined && this.#unanswered.size > 0) this.#endings.set(callId, reason);
+  }
 
   /** The dial that this is about: by its id, or one to that user which has none yet. */
   #dialling(callId: string | undefined, recipientId: ChatPath): LiveCall | undefined {

@@ -136,6 +136,7 @@ export class Client<Content = unknown, Profile = unknown> extends Emitter<Events
    */
   close(): void {
     this.#calls.leave();
+    this.#outbox.close("closed");
     this.#link.close();
   }
 
@@ -204,7 +205,7 @@ export class Client<Content = unknown, Profile = unknown> extends Emitter<Events
       on(name, (entry: Entries[typeof name], ack?: () => void) => this.#inbox.push(name, entry, typeof ack === "function" ? ack : undefined));
     }
     on("inboxReady", (r: InboxReady) => this.#inbox.ready(r));
-    for (const name of CALL_EVENTS) on(name, this.#calls.told[name]);
+    for (const name of CALL_EVENTS) on(name, (c: never) => this.#calls.told[name](c));
   }
 
   readonly #told: { [K in keyof Entries]: (e: Entries[K]) => Promise<void> | undefined } = {
@@ -223,9 +224,9 @@ export class Client<Content = unknown, Profile = unknown> extends Emitter<Events
   }
 
   #turned(state: State, error: HeyManitoError | undefined): void {
-    if (state === "ended" || state === "closed") {
-      this.#outbox.close(state);
-      if (state === "ended") this.#calls.leave();
+    if (state === "ended") {
+      this.#outbox.close("ended");
+      this.#calls.leave();
     }
     void this.emit("state", { state, error });
     if (state !== "connected") return;

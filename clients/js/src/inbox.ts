@@ -36,6 +36,7 @@ export class Inbox {
   #busy = false; // a handler has not come back
   #saving = false;
   #unsaved = false;
+  #back = false; // what is saved may be further than the server is
   // What was begun and is not certain to be behind the place that the next
   // connection will say: of a replay that has not ended all, else the last one.
   // By name, seq, time and id: the epoch of a replay is known at its end only.
@@ -117,6 +118,7 @@ export class Inbox {
         this.#current = true;
         this.#begun.clear();
         this.#place = { epoch: item.ready.epoch, seq: item.ready.seq };
+        if (!item.ready.complete) this.#back = true;
         void this.#save();
         return this.#reader.ready(item.ready);
     }
@@ -159,7 +161,8 @@ export class Inbox {
       try {
         const was = this.#store.getItem(this.#key);
         const kept = parsePosition(isPromise(was) ? await was : was);
-        if (kept?.epoch === place.epoch && kept.seq >= place.seq) continue;
+        if (!this.#back && kept?.epoch === place.epoch && kept.seq >= place.seq) continue;
+        this.#back = false;
         const set = this.#store.setItem(this.#key, JSON.stringify(place));
         if (isPromise(set)) await set.then(nothing);
       } catch (err) {

@@ -29,6 +29,9 @@ export class Link {
   readonly #ackTime: number;
   state: State = "closed";
   #up = false;
+  // What has no answer yet. Some of the socket.io-clients that we take leave it
+  // to the timeout when the connection breaks.
+  readonly #asked = new Set<(ack: undefined) => void>();
   #refusals = 0; // of tokens, in a row
   #failures = 0; // of token(), in a row
   #why: TokenReason = "connect";
@@ -90,12 +93,14 @@ export class Link {
 
   readonly ask: Ask = (event, payload, answer, ms = this.#ackTime) => {
     if (!this.#up) return answer(undefined);
+    const answered = (ack: Ack<never> | undefined) => {
+      if (this.#asked.delete(answered)) answer(ack);
+    };
+    this.#asked.add(answered);
     try {
-      this.socket.timeout(ms).emit(event, payload, (err: Error | null, ack: Ack | undefined) => {
-        answer(err || !isAck(ack) ? undefined : (ack as never));
-      });
+      this.socket.timeout(ms).emit(event, payload, (err: Error | null, ack: Ack<never> | undefined) => answered(err || !isAck(ack) ? undefined : ack));
     } catch (cause) {
-      answer({ status: "error", code: "invalid", message: `socket.io-client cannot send this: ${String(cause)}`, retryable: false });
+      answered({ status: "error", code: "invalid", message: `socket.io-client cannot send this: ${String(cause)}`, retryable: false });
     }
   };
 
@@ -157,11 +162,11 @@ export class Link {
   #disconnected(reason: string): void {
     this.#lost();
     if (this.state === "closed" || this.state === "ended") return;
-    if (reason === "io server disconnect") {
+    if (this.#ending || reason === "io server disconnect") {
       this.#end(this.#ending ?? new HeyManitoError("ended", "the server has ended the session"));
       return;
     }
-    this.#turn("reconnecting");
+    if (this.state === "connected") this.#turn("reconnecting"); // else it was one that the server had not let in yet
   }
 
   #refused(err: Error & { data?: { code?: string; message?: string } }): void {
@@ -195,6 +200,7 @@ export class Link {
     if (!this.#up) return;
     this.#up = false;
     this.#on.down();
+    for (const answered of [...this.#asked]) answered(undefined);
   }
 
   #later(f: () => void, ms: number): void {

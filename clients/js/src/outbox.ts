@@ -63,13 +63,15 @@ export class Outbox {
   // What we have sent and may be told again in a replay, with its seq.
   readonly #mine = new Map<string, number>();
   #storing: Promise<void> = Promise.resolve();
-  #loaded = false;
+  #loaded: boolean; // what the store has of before is among them
+  #closings = 0; // counts them
 
   /** store: where the messages are kept, null: nowhere. */
   constructor(post: Post, times: Times, store: { store: Store; key: string } | null) {
     this.#post = post;
     this.#times = times;
     this.#store = store;
+    this.#loaded = store === null;
   }
 
   send(draft: Draft<unknown, unknown>): Sending {
@@ -129,9 +131,9 @@ export class Outbox {
 
   /** There is a connection again. */
   async connected(): Promise<void> {
-    for (const c of this.#conversations.values()) this.#pump(c);
     for (const [from, r] of this.#readings) this.#tell(from, r);
-    await this.#load();
+    if (!this.#loaded) await this.#load();
+    for (const c of this.#conversations.values()) this.#pump(c);
   }
 
   /** Whether a message is one of this client's, of which it tells by answers. */
@@ -152,7 +154,8 @@ export class Outbox {
     }
     this.#conversations.clear();
     this.#readings.clear();
-    this.#loaded = false;
+    this.#closings++;
+    this.#loaded = this.#store === null;
   }
 
   // Messages
@@ -160,7 +163,7 @@ export class Outbox {
   /** Sends the first message that waits; its answer brings us back for the next. */
   #pump(c: Conversation): void {
     const letter = c.letters[0];
-    if (!letter || c.asked || c.wait !== undefined || !this.#post.connected()) return;
+    if (!letter || c.asked || c.wait !== undefined || !this.#loaded || !this.#post.connected()) return;
     const { id, to } = letter;
     const payload = {
       id,
@@ -296,21 +299,22 @@ export class Outbox {
 
   /** What was kept before goes first, for it was said first. */
   async #load(): Promise<void> {
-    if (!this.#store || this.#loaded) return;
-    this.#loaded = true;
-    const { store, key } = this.#store;
+    const { store, key } = this.#store!;
+    const closings = this.#closings;
     await this.#storing;
     try {
-      for (const { id, to, content, profile } of parseKept(await store.getItem(key))) {
+      const kept = parseKept(await store.getItem(key));
+      if (closings !== this.#closings) return;
+      for (const { id, to, content, profile } of kept) {
         const c = this.#conversation(to);
         if (c.letters.some((l) => l.id === id)) continue;
-        const at = c.letters.findIndex((l) => l.sending && l !== c.asked);
+        const at = c.letters.findIndex((l) => l.sending);
         c.letters.splice(at < 0 ? c.letters.length : at, 0, { id, to, content, profile, sending: undefined, settle: nothing, tries: 0 });
-        this.#pump(c);
       }
     } catch (err) {
       this.#post.failed(err);
     }
+    if (closings === this.#closings) this.#loaded = true;
   }
 }
 
