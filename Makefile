@@ -25,10 +25,11 @@ BROWSER    = $(notdir $(wildcard e2e/browser.test.mjs))
 
 each-module = @set -e; for m in $(MODULES); do echo "-- $$m"; (cd $$m && $(1)); done
 
-.PHONY: setup setup-example setup-e2e setup-bench setup-chromium setup-livekit run test
-setup: setup-example setup-e2e setup-bench setup-chromium setup-livekit
+.PHONY: setup setup-example setup-e2e setup-client-js setup-bench setup-chromium setup-livekit run test
+setup: setup-example setup-e2e setup-client-js setup-bench setup-chromium setup-livekit
 setup-example: example/node_modules/.package-lock.json
 setup-e2e: e2e/node_modules/.package-lock.json
+setup-client-js: clients/js/node_modules/.package-lock.json
 setup-bench: bench/node/node_modules/.package-lock.json
 setup-chromium:
 	@.ci/chromium
@@ -48,9 +49,9 @@ run: setup-example
 	cd example && go run . $(ARGS)
 
 test:
-	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race race-plain model build-example e2e browser livekit bench-once fuzz-short
+	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race race-plain model build-example e2e client-js browser livekit bench-once fuzz-short
 
-.PHONY: fmt fmt-check vet lint cross race race-plain model build-example e2e browser livekit
+.PHONY: fmt fmt-check vet lint cross race race-plain model build-example build-client-js e2e client-js browser livekit
 fmt:
 	@$(GOFUMPT) -w $(GOFILES)
 
@@ -88,6 +89,13 @@ build-example:
 
 e2e: setup-e2e build-example
 	cd e2e && EXAMPLE_BIN=$(BUILD)/example node --test --test-reporter=spec --test-concurrency=3 $(JSTESTS)
+
+build-client-js: setup-client-js
+	cd clients/js && npm run --silent build
+
+# The typed client, with the real server.
+client-js: setup-e2e build-client-js build-example
+	cd clients/js && EXAMPLE_BIN=$(BUILD)/example node --test --test-reporter=spec --test-concurrency=3 test/*.test.mjs
 
 browser: setup-example setup-e2e build-example
 	@if [ -z "$(BROWSER)" ]; then echo "there are no browser tests"; exit 0; fi; \
