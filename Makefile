@@ -27,7 +27,7 @@ each-module = @set -e; for m in $(MODULES); do echo "-- $$m"; (cd $$m && $(1)); 
 
 .PHONY: setup setup-example setup-e2e setup-client-js setup-bench setup-chromium setup-livekit run test
 setup: setup-example setup-e2e setup-client-js setup-bench setup-chromium setup-livekit
-setup-example: example/node_modules/.package-lock.json
+setup-example: example/node_modules/.package-lock.json build-client-js
 setup-e2e: e2e/node_modules/.package-lock.json
 setup-client-js: clients/js/node_modules/.package-lock.json
 setup-bench: bench/node/node_modules/.package-lock.json

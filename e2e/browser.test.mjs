@@ -244,25 +244,24 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
       // The page's own code, and a server whose every answer is in this hand.
       const [story, last, ids] = await ana.page.evaluate(async () => {
         const { Chat } = await import("/js/chat.js");
+        const { Client } = await import("/client/heymanito/core.js");
         const on = {};
         const sent = [];
         const socket = {
-          connected: true,
           on: (name, f) => (on[name] = f),
-          off() {},
+          connect() {},
           disconnect() {},
-          emit() {},
           timeout: () => ({ emit: (name, m, answer) => sent.push({ ...m, answer }) }),
         };
-        const chat = new Chat(() => socket, { chatPath: "ana" });
+        const chat = new Chat((options) => new Client(() => socket, options), { chatPath: "ana" });
         const { messages } = chat.conversation("luis");
         const [said, then] = [[], (text) => said.push(`${text}: ${chat.conversation("luis").messages.map((m) => `${m.content.text} ${m.status}`).join(", ")}`)];
         const answer = (err, ack) => sent.at(-1).answer(err, { id: sent.at(-1).id, ts: 1, ...ack });
-        on.online_users({ ana: "1" });
+        on.connect();
         for (const text of ["A", "B", "C", "D"]) chat.send("luis", { text });
         const [a, , c] = messages;
         then("none is answered");
-        answer(null, { status: "error", code: "unavailable", retryable: true });
+        answer(null, { status: "error", code: "forbidden", retryable: false });
         answer(null, { status: "ok", delivery: "sent" });
         then("A is refused, B is there");
         on.messagesRead({ senderChatPath: "luis", upToId: sent[1].id });
@@ -311,16 +310,18 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
       const ana = await Person.come(browser, server.url, "ana");
       const story = await ana.page.evaluate(async () => {
         const { Chat } = await import("/js/chat.js");
+        const { Client } = await import("/client/heymanito/core.js");
         const begin = () => {
           const on = {};
           const sent = [];
           const socket = {
-            connected: true,
             on: (name, f) => (on[name] = f),
+            connect() {},
             timeout: () => ({ emit: (name, m, answer) => sent.push({ name, m, answer }) }),
           };
           let auth;
-          const chat = new Chat((options) => ((auth = options.auth), socket), { chatPath: "ana", freshToken: async () => "token" });
+          const io = (_, options) => ((auth = options.auth), socket);
+          const chat = new Chat((options) => new Client(io, options), { chatPath: "ana", freshToken: async () => "token" });
           const place = () => new Promise((give) => auth(({ since }) => give(since.epoch ? `${since.epoch} ${since.seq}` : "nowhere")));
           const says = (seq) => on.receiveMessage({ id: `m${seq}`, senderChatPath: "luis", recipientChatPath: "ana", content: { text: "x" }, ts: 1, seq });
           return { on, sent, chat, place, says, has: () => chat.conversation("luis").messages.length };
@@ -332,7 +333,7 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
         tab.on.connect();
         for (const seq of [4, 5]) tab.says(seq);
         await then("in a replay");
-        tab.on.inboxReady({ epoch: "e", seq: 5 });
+        tab.on.inboxReady({ epoch: "e", seq: 5, complete: true });
         await then("after it");
         tab.says(6);
         tab.on.messagesRead({ senderChatPath: "luis", upToId: "?", seq: 7 });
@@ -348,14 +349,14 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
         await then("after a reload");
         tab.on.connect();
         for (const seq of [8, 9, 10]) tab.says(seq);
-        tab.on.inboxReady({ epoch: "e", seq: 10 });
+        tab.on.inboxReady({ epoch: "e", seq: 10, complete: true });
         await then("and the rest");
         tab.on.connect();
         tab.says(11);
         await then("a replay that breaks off");
         tab.on.connect();
         tab.says(1);
-        tab.on.inboxReady({ epoch: "another", seq: 1 });
+        tab.on.inboxReady({ epoch: "another", seq: 1, complete: false });
         await then("another inbox");
         Storage.prototype.setItem = () => {
           throw new DOMException("full", "QuotaExceededError");
@@ -374,7 +375,7 @@ describe("the example in a browser", { timeout: 600_000 }, () => {
         "one more, which is not kept: e 9, 5 messages",
         "after a reload: e 8, 4 messages",
         "and the rest: e 10, 7 messages",
-        "a replay that breaks off: e 10, 8 messages",
+        "a replay that breaks off: e 11, 8 messages",
         "another inbox: another 1, 9 messages",
         "a reload after there was no room: e 8, 4 messages",
       ]);

@@ -11,6 +11,7 @@ import { chromium } from "playwright-core";
 
 export const DEADLINE = 15_000;
 const CLIENT = fileURLToPath(new URL("./node_modules/socket.io-client/dist", import.meta.url));
+const TYPED = fileURLToPath(new URL("../clients/js/dist", import.meta.url));
 const { SCREENSHOTS } = process.env;
 
 /** Resolves to what look() resolves to, once that is truthy. */
@@ -29,7 +30,7 @@ export const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
 /** Starts the program, with its login. */
-export async function startServer(flags, { client = ["-client", CLIENT], media = ["-no-livekit"], cwd } = {}) {
+export async function startServer(flags, { client = ["-client", CLIENT, "-heymanito-client", TYPED], media = ["-no-livekit"], cwd } = {}) {
   const bin = process.env.EXAMPLE_BIN;
   assert.ok(bin, "EXAMPLE_BIN must be the path of the built example: go build -race -o /some/where ./example (make test does it)");
   if (!flags.includes("-addr")) flags = ["-addr", "127.0.0.1:0", ...flags];

@@ -18,6 +18,7 @@ type settings struct {
 	addr     string
 	insecure bool
 	client   string // a directory; "": there is none
+	typed    string // likewise, heymanito's own
 	livekit  livekitSettings
 	drain    time.Duration
 	data     string                // where the inbox is; "": in memory
@@ -40,6 +41,7 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	f.StringVar(&s.addr, "addr", "127.0.0.1:8080", "`address` to listen on; port 0 takes a free one")
 	f.BoolVar(&s.insecure, "insecure", false, "trust the userId of every client: no login, for tools and tests")
 	client := f.String("client", "", "`directory` of socket.io-client's ESM bundle (default: where make setup puts it)")
+	typed := f.String("heymanito-client", "", "`directory` of heymanito's client as clients/js builds it (default: where make setup does)")
 	origins := f.String("origins", "", "comma-separated `origins` whose pages may connect, besides this server's own")
 	transports := f.String("transports", "polling,websocket", "comma-separated `transports`")
 
@@ -131,7 +133,10 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	option(heymanito.WithMaxHandshakes(*perAddress, *handshakes), "max-handshakes-per-address", "max-handshakes")
 
 	var err error
-	if s.client, err = findClient("-client", *client, clientFile, "socket.io-client"); err != nil {
+	if s.client, err = findClient("-client", *client, clientFile, installed("socket.io-client")); err != nil {
+		return nil, err
+	}
+	if s.typed, err = findClient("-heymanito-client", *typed, typedFile, built()); err != nil {
 		return nil, err
 	}
 	return s, try(s.options)

@@ -38,7 +38,7 @@ func (l *livekitSettings) find() (err error) {
 		}
 		return nil
 	}
-	if l.client, err = findClient("-livekit-client", l.client, livekitFile, "livekit-client"); err != nil {
+	if l.client, err = findClient("-livekit-client", l.client, livekitFile, installed("livekit-client")); err != nil {
 		return err
 	}
 	if l.server != "" {

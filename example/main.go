@@ -136,8 +136,8 @@ func greet(w io.Writer, addr net.Addr, s *settings, talk *rooms) {
 		text += "  *** INSECURE: whoever connects is believed to be whoever he says (-insecure). ***\n" +
 			"  *** For tools and tests on your own machine, never for anything else.        ***\n\n"
 	}
-	if s.client == "" {
-		text += "  The page needs socket.io-client, which is not there yet: run make setup.\n\n"
+	if s.client == "" || s.typed == "" {
+		text += "  The page needs socket.io-client and clients/js, which are not there yet: run make setup.\n\n"
 	}
 	text += "  Open " + url + " in two tabs.\n" +
 		"  Log in as ana in one and as luis in the other: any name will do, it is a demo.\n" +

@@ -228,12 +228,12 @@ func TestInsecure(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{clientFile: "export const io = 1", clientFile + ".map": "{}", "secret.js": "secret"} {
+	for name, text := range map[string]string{clientFile: "export const io = 1", clientFile + ".map": "{}", typedFile: "export class Client", "secret.js": "secret", "secret.txt": "secret"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	with, _ := start(t, "-client", dir)
+	with, _ := start(t, "-client", dir, "-heymanito-client", dir)
 	without := httptest.NewServer(newPage(&settings{}, ""))
 	defer without.Close()
 
@@ -249,11 +249,14 @@ func TestPage(t *testing.T) {
 		{with + "/js/", 404, "", ""},
 		{with + "/nothing", 404, "", ""},
 		{with + "/client/" + clientFile, 200, "text/javascript; charset=utf-8", "export const io"},
+		{with + "/client/heymanito/" + typedFile, 200, "text/javascript; charset=utf-8", "export class Client"},
 		{with + "/client/secret.js", 404, "", ""},
+		{with + "/client/heymanito/secret.txt", 404, "", ""},
 		{with + "/client/", 404, "", ""},
 		{without.URL + "/", 200, "text/html; charset=utf-8", "app.js"},
 		{without.URL + "/client/" + clientFile, 404, "", "make setup"},
 		{without.URL + "/client/" + livekitFile, 404, "", "make setup"},
+		{without.URL + "/client/heymanito/" + typedFile, 404, "", "make setup"},
 	} {
 		resp, err := http.Get(c.url)
 		if err != nil {
@@ -363,6 +366,7 @@ func TestFlags(t *testing.T) {
 		{"-transports ,", "WithTransports"},
 		{"-origins *", "WithInsecureAnyOrigin"},
 		{"-client /nowhere", clientFile},
+		{"-heymanito-client /nowhere", typedFile},
 		{"-livekit-client /nowhere", livekitFile},
 		{"-livekit-server /nowhere/at/all", "-livekit-server"},
 		{"-no-livekit -livekit-server x", "-no-livekit"},

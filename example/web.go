@@ -17,10 +17,12 @@ import (
 //go:embed web
 var web embed.FS
 
-// The clients that the page loads, one ES module each.
+// The clients that the page loads: one ES module each, and heymanito's own,
+// which is several.
 const (
 	clientFile  = "socket.io.esm.min.js"
 	livekitFile = "livekit-client.esm.mjs"
+	typedFile   = "core.js"
 )
 
 // contentSecurity lets the page load what this server serves, talk to LiveKit,
@@ -51,15 +53,12 @@ func newPage(s *settings, livekitURL string) http.Handler {
 	r.Use(headers(contentSecurity(livekitURL)))
 	for name, dir := range map[string]string{clientFile: s.client, livekitFile: s.livekit.client} {
 		for _, name := range []string{name, name + ".map"} {
-			r.Get("/client/"+name, func(w http.ResponseWriter, r *http.Request) {
-				if dir == "" {
-					http.Error(w, name+" is not installed: run make setup", http.StatusNotFound)
-					return
-				}
-				http.ServeFile(w, r, filepath.Join(dir, name))
-			})
+			r.Get("/client/"+name, serveClient(dir, name))
 		}
 	}
+	r.Get("/client/heymanito/{name:[a-z]+\\.js(?:\\.map)?}", func(w http.ResponseWriter, r *http.Request) {
+		serveClient(s.typed, chi.URLParam(r, "name"))(w, r)
+	})
 	r.Get("/*", func(w http.ResponseWriter, r *http.Request) {
 		if p := r.URL.Path; p != "/" && strings.HasSuffix(p, "/") {
 			http.NotFound(w, r) // not the listing of a directory
@@ -68,6 +67,17 @@ func newPage(s *settings, livekitURL string) http.Handler {
 		http.FileServerFS(files).ServeHTTP(w, r)
 	})
 	return r
+}
+
+// serveClient serves a file of a client's, if that is there.
+func serveClient(dir, name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if dir == "" {
+			http.Error(w, name+" is not installed: run make setup", http.StatusNotFound)
+			return
+		}
+		http.ServeFile(w, r, filepath.Join(dir, name))
+	}
 }
 
 func headers(policy string) func(http.Handler) http.Handler {
@@ -83,12 +93,22 @@ func headers(policy string) func(http.Handler) http.Handler {
 	}
 }
 
-// findClient returns the directory that has file: the one that flag says, or
-// where make setup installs the package, example/, in which the program may be
-// started, too. It returns "" when it is not installed.
-func findClient(flag, said, file, pkg string) (dir string, err error) {
-	installed := filepath.Join("node_modules", pkg, "dist")
-	dirs := []string{filepath.Join("example", installed), installed}
+// installed is where make setup puts a package: in example/, in which the
+// program may be started, too.
+func installed(pkg string) []string {
+	dir := filepath.Join("node_modules", pkg, "dist")
+	return []string{filepath.Join("example", dir), dir}
+}
+
+// built is where make setup builds heymanito's own client.
+func built() []string {
+	dir := filepath.Join("clients", "js", "dist")
+	return []string{dir, filepath.Join("..", dir)}
+}
+
+// findClient returns the directory that has file: the one that flag says, or the
+// first of dirs. It returns "" when it is in none.
+func findClient(flag, said, file string, dirs []string) (dir string, err error) {
 	if said != "" {
 		dirs = []string{said}
 	}

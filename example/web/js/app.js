@@ -10,7 +10,7 @@ import { LoginError, Session } from "./session.js";
 import { spoken, ThreadView } from "./thread.js";
 import { $, say, setText } from "./ui.js";
 
-let io = null; // of socket.io-client, when it is installed
+let open = null; // makes a client of heymanito's, when it and socket.io-client are installed
 let room = null; // what is there while somebody is logged in
 
 /** Everything that belongs to one login. */
@@ -18,8 +18,8 @@ class Room {
   heard = []; // and not said yet
 
   constructor(session) {
-    this.chat = new Chat(io, session);
-    this.calls = new Calls(this.chat.socket, this.chat.me, (peer, key) => this.chat.note(peer, key));
+    this.chat = new Chat(open, session);
+    this.calls = new Calls(this.chat.client, (peer, key) => this.chat.note(peer, key));
     this.media = new Media(this.calls);
     this.panel = new CallPanel(this.calls, this.media);
     this.people = new PeopleView((peer) => this.open(peer));
@@ -130,7 +130,7 @@ class Room {
   async sendPhoto(file) {
     const { peer } = this.thread;
     try {
-      const photo = await readPhoto(file, this.chat.socket.io.engine?.maxPayload ?? 1_000_000);
+      const photo = await readPhoto(file, this.chat.client.maxPayload ?? 1_000_000);
       this.chat.send(peer, { text: "", photo });
     } catch (err) {
       if (!(err instanceof PhotoError)) throw err;
@@ -232,12 +232,13 @@ addEventListener("pagehide", () => {
 
 translateAll();
 try {
-  ({ io } = await import("/client/socket.io.esm.min.js"));
+  const [{ io }, { Client }] = await Promise.all([import("/client/socket.io.esm.min.js"), import("/client/heymanito/core.js")]);
+  open = (options) => new Client(io, options);
 } catch {
   setText($("banner"), t("noClient"));
   $("banner").hidden = false;
 }
-if (io) {
+if (open) {
   const session = Session.restore();
   if (session) enter(session);
   else {

@@ -1,11 +1,11 @@
 // Presence, messages, ticks and "typing": what the page knows, and the only
-// place that talks to the server about it. It knows nothing of the DOM.
+// place that talks to the server about it, by heymanito's client. It knows
+// nothing of the DOM.
 //
-// The server keeps what people miss, and the page its place in that: it says
-// where it is whenever it connects, and is told what came after. What has no
-// answer yet is sent again after a reconnect, with the same id, and is handled
-// once. A conversation's messages go one after the other: while one waits, those
-// behind it wait too.
+// The server keeps what people miss, and the client its place in that, which is
+// kept with the messages here. What has no answer yet the client sends again
+// after a reconnect, with the same id; what a reload has caught this page with,
+// the page hands to it again.
 import { randomId } from "./session.js";
 
 /**
@@ -14,10 +14,12 @@ import { randomId } from "./session.js";
  * again.
  */
 const STEPS = ["pending", "queued", "sent", "delivered", "read"];
-const ACK_TIMEOUT = 60_000; // a photo on a slow line
 const TYPING_EVERY = 2_000;
 const TYPING_LASTS = 4_000;
 const KEPT = 200; // messages of a conversation that survive a reload
+
+// Refusals of a connection; every other end of a session is the host's.
+const REFUSALS = ["missing_user", "unauthorized", "identity_mismatch", "invalid"];
 
 const waits = (m) => m.mine && m.status === "pending";
 const taken = (m) => m.mine && m.status !== "pending" && m.status !== "failed";
@@ -25,8 +27,7 @@ const taken = (m) => m.mine && m.status !== "pending" && m.status !== "failed";
 class Conversation {
   messages = [];
   typing = false;
-  sending = null; // the message that the server has not answered yet
-  reported = null; // the id up to which the server knows that ours is read
+  reported = null; // the id up to which the server is told that we have read
   constructor(peer) {
     this.peer = peer;
   }
@@ -50,63 +51,53 @@ export class Chat extends EventTarget {
   conversations = new Map();
   connection = "connecting";
   #session;
-  #refusals = 0;
-  #position = {}; // in our inbox: nothing, or {epoch, seq}
-  #current = false; // this connection has had what we missed
+  #position = null; // in our inbox, as the client writes it
   #open = null; // the peer on the screen
   #typingSaid = 0;
+  #news = null; // of presence, to be told in a moment
   #timers = new Set();
 
-  constructor(io, session) {
+  /** open(options) makes a client of heymanito's. */
+  constructor(open, session) {
     super();
     this.#session = session;
     this.me = session.chatPath;
     this.#restore();
-    this.socket = io({
-      query: { userId: this.me },
-      // A function: every reconnect asks for a token that is good then.
-      auth: (give) => this.#auth(give),
-      transports: ["polling", "websocket"], // starts with the first, moves on to the second
-      tryAllTransports: true,
-      reconnectionDelay: 500,
-      reconnectionDelayMax: 5_000,
-      forceNew: true,
+    this.client = open({
+      url: location.origin,
+      chatPath: this.me,
+      token: (why) => this.#token(why),
+      deviceId: session.deviceId,
+      profile: { name: this.me },
+      store: { getItem: () => this.#position, setItem: (_, place) => (this.#position = place), removeItem() {} },
+      io: { reconnectionDelay: 500, reconnectionDelayMax: 5_000 },
     });
     const on = {
-      connect: () => this.#connected(),
-      disconnect: (reason) => this.#disconnected(reason),
-      connect_error: (err) => this.#connectError(err),
-      sessionEnded: () => this.#tell("ended"),
-      authExpiring: () => this.#refresh(),
-      online_users: (users) => this.#onlineUsers(users),
-      contact_online: (user) => this.#contactOnline(user),
-      contact_offline: (user) => this.#contactOffline(user),
-      inboxReady: (r) => this.#caughtUp(r),
-      typing: (e) => this.#typing(e),
-    };
-    const kept = {
-      receiveMessage: (m) => this.#receive(m),
-      messageSent: (m) => this.#receive(m), // from another device of ours
-      messagesDelivered: (r) => this.#receipt(r, "delivered"),
-      messagesRead: (r) => this.#receipt(r, "read"),
+      state: (s) => this.#turned(s),
+      presence: (p) => this.#came(p),
+      message: (m) => this.#receive(m),
+      sent: (m) => this.#receive(m), // from another device of ours
+      accepted: (a) => this.#accepted(a),
+      refused: (r) => this.#refused(r),
+      delivered: (r) => this.#receipt(r, "delivered"),
+      read: (r) => this.#receipt(r, "read"),
       conversationRead: (r) => this.#readElsewhere(r),
-      missedCall: (c) => this.#line(c.callerId, { id: c.callId, note: "missed", ts: c.ts }),
-      entryErased: () => {}, // of somebody whose account is gone: what is here stays here
+      missedCall: (c) => this.#line(c.from, { id: c.callId, note: "missed", ts: c.ts }),
+      error: (err) => console.warn(err.message), // a login that is out of reach: it tries again
     };
-    for (const [name, f] of Object.entries(on)) this.socket.on(name, f);
-    for (const [name, f] of Object.entries(kept)) {
-      this.socket.on(name, (e) => {
-        f(e);
-        this.#passed(e.seq);
-      });
+    for (const [name, f] of Object.entries(on)) this.client.on(name, f);
+    this.client.socket.on("typing", (e) => this.#typing(e)); // the host's own event
+    for (const c of this.conversations.values()) {
+      for (const m of c.messages) if (waits(m)) this.#send(c, m);
+      this.#look(c);
     }
+    this.client.connect();
   }
 
   /** Says goodbye: the others see us go at once. */
   close() {
     for (const timer of this.#timers) clearTimeout(timer);
-    this.socket.off();
-    this.socket.disconnect();
+    this.client.close();
   }
 
   conversation(peer) {
@@ -128,91 +119,33 @@ export class Chat extends EventTarget {
 
   // Connecting
 
-  async #auth(give) {
-    let token;
-    try {
-      token = await this.#session.freshToken();
-    } catch {
-      token = this.#session.token; // the connection has the next word
-    }
-    give({ token, deviceId: this.#session.deviceId, since: this.#position });
+  async #token(why) {
+    if (why !== "connect") this.#session.forgetToken();
+    return this.#session.freshToken();
   }
 
-  async #refresh() {
-    try {
-      this.socket.emit("refreshAuth", { token: await this.#session.freshToken() });
-    } catch {
-      // The connection is closed when the token ends, and asks for another then.
-    }
-  }
-
-  #connected() {
-    this.#refusals = 0;
-    this.#current = false;
-    this.#setConnection("online");
-  }
-
-  // What comes before inboxReady may be of an inbox that has begun anew: our
-  // place in it is known from then on.
-  #caughtUp({ epoch, seq }) {
-    this.#position = { epoch, seq };
-    this.#current = true;
-  }
-
-  #passed(seq) {
-    if (this.#current && seq > this.#position.seq) this.#position.seq = seq;
-  }
-
-  #disconnected(reason) {
-    if (reason === "io server disconnect") {
-      this.#tell("ended"); // it wants us to stay away
+  #turned({ state, error }) {
+    if (state === "closed") return;
+    if (state === "ended") {
+      if (REFUSALS.includes(error.code)) this.#tell("refused", error.code);
+      else this.#tell("ended");
       return;
     }
-    this.#setConnection("reconnecting");
-  }
-
-  #connectError(err) {
-    const code = err.data?.code;
-    if (!code) {
-      if (this.connection !== "connecting") this.#setConnection("reconnecting");
-      return; // no network, or the server is not there: the client tries again
-    }
-    // CONNECT_ERROR: the client has stopped, it is up to us.
-    if (code === "unauthorized" && ++this.#refusals < 4) {
-      this.#session.forgetToken();
-      this.#later(() => this.socket.connect(), 250 * this.#refusals);
-      return;
-    }
-    this.#tell("refused", code);
-  }
-
-  #setConnection(state) {
-    this.connection = state;
-    this.#tell("connection", state);
+    this.connection = state === "connected" ? "online" : state;
+    this.#tell("connection", this.connection);
   }
 
   // Presence
 
-  /** The first event of every connection: what we could not say is said now. */
-  #onlineUsers(users) {
-    this.online = new Set(Object.keys(users));
-    this.#tell("presence");
-    for (const c of this.conversations.values()) {
-      this.#flush(c);
-      this.#look(c);
-    }
-  }
-
-  #contactOnline(user) {
-    this.online.add(user);
-    this.#tell("presence");
-  }
-
-  #contactOffline(user) {
-    this.online.delete(user);
-    const c = this.conversations.get(user);
-    if (c) c.typing = false;
-    this.#tell("presence");
+  #came({ chatPath, online }) {
+    if (online) this.online.add(chatPath);
+    else this.online.delete(chatPath);
+    const c = this.conversations.get(chatPath);
+    if (c && !online) c.typing = false;
+    this.#news ??= this.#later(() => {
+      this.#news = null;
+      this.#tell("presence"); // of many who are there at once, once
+    }, 0);
   }
 
   // Messages
@@ -224,7 +157,7 @@ export class Chat extends EventTarget {
     c.messages.push(m);
     this.#typingSaid = 0;
     this.#tell("message", c, m);
-    this.#flush(c);
+    this.#send(c, m);
   }
 
   /** Tries one again that was refused. It is the last now: so it is for the other one. */
@@ -235,7 +168,7 @@ export class Chat extends EventTarget {
     if (m.error === "offline") m.id = randomId(); // the server is done with the old one
     m.status = "pending";
     this.#tell("message", c, m);
-    this.#flush(c);
+    this.#send(c, m);
   }
 
   /** A line of the page's own, about a call. */
@@ -251,38 +184,33 @@ export class Chat extends EventTarget {
     this.#tell("message", c, m);
   }
 
-  /** Sends the first message that waits; its answer brings us back for the next. */
-  #flush(c) {
-    if (!this.socket.connected || c.sending) return;
-    const m = c.messages.find(waits);
-    if (!m) return;
-    c.sending = m;
-    const message = {
-      id: m.id,
-      senderChatPath: this.me,
-      recipientChatPath: c.peer,
-      content: m.content,
-      senderProfile: { name: this.me },
-    };
-    this.socket.timeout(ACK_TIMEOUT).emit("sendMessage", message, (err, ack) => {
-      c.sending = null;
-      if (!err) this.#answered(c, m, ack);
-      this.#flush(c); // does nothing until there is a connection again
-    });
+  #send(c, { id, content }) {
+    this.client.send({ to: c.peer, id, content });
   }
 
-  #answered(c, m, ack) {
-    this.#passed(ack.seq);
-    if (!waits(m)) return; // its receipt was faster
-    if (ack.status !== "ok" || ack.delivery === "offline") {
-      m.status = "failed"; // offline: he is away, and this server keeps nothing
-      m.error = ack.code ?? ack.delivery;
-      m.retryable = ack.retryable ?? true;
-      this.#tell("changed", c, m);
-      return;
-    }
-    m.ts = ack.ts;
-    this.#step(c, m, ack.delivery);
+  #waiting(to, id) {
+    const c = this.conversation(to);
+    return [c, c.messages.find((m) => m.id === id && waits(m))]; // none: its receipt was faster
+  }
+
+  #accepted({ id, to, ts, delivery }) {
+    const [c, m] = this.#waiting(to, id);
+    if (!m) return;
+    if (delivery === "offline") return this.#fail(c, m, delivery, true); // he is away, and this server keeps nothing
+    m.ts = ts;
+    this.#step(c, m, delivery);
+  }
+
+  #refused({ id, to, error }) {
+    const [c, m] = this.#waiting(to, id);
+    if (m && error.code !== "closed" && error.code !== "ended") this.#fail(c, m, error.code, error.retryable);
+  }
+
+  #fail(c, m, error, retryable) {
+    m.status = "failed";
+    m.error = error;
+    m.retryable = retryable;
+    this.#tell("changed", c, m);
   }
 
   #step(c, m, status) {
@@ -291,9 +219,9 @@ export class Chat extends EventTarget {
     this.#tell("changed", c, m);
   }
 
-  #receive({ id, senderChatPath, recipientChatPath, content, ts }) {
-    const mine = senderChatPath === this.me;
-    const peer = mine ? recipientChatPath : senderChatPath;
+  #receive({ id, from, to, content, ts }) {
+    const mine = from === this.me;
+    const peer = mine ? to : from;
     if (peer === this.me) return; // a note to oneself: this page does not show them
     const c = this.conversation(peer);
     if (!c.messages.some((m) => m.mine === mine && m.id === id)) {
@@ -326,27 +254,23 @@ export class Chat extends EventTarget {
   #report(c) {
     c.report = null;
     const last = c.messages.findLast((m) => !m.mine && m.seen);
-    if (!last || last.id === c.reported || !this.socket.connected) return; // online_users will bring us here again
-    const receipt = { senderChatPath: c.peer, recipientChatPath: this.me, upToId: last.id };
-    this.socket.timeout(ACK_TIMEOUT).emit("markAsRead", receipt, (err, ack) => {
-      if (err || ack.retryable) return;
-      this.#passed(ack.seq);
-      c.reported = last.id;
-    });
+    if (!last || last.id === c.reported) return;
+    c.reported = last.id;
+    this.client.markAsRead(c.peer, last.id);
   }
 
-  #receipt({ senderChatPath: peer, upToId }, status) {
+  #receipt({ by: peer, upToId }, status) {
     const c = this.conversations.get(peer);
     if (!c) return;
     // It tells nothing of what waits or was refused, though that stands before
     // upToId; unless it is the very one, and the receipt was faster than the ack.
     for (const m of c.upTo(true, upToId)) {
-      if (taken(m) || (m === c.sending && m.id === upToId)) this.#step(c, m, status);
+      if (taken(m) || (waits(m) && m.id === upToId)) this.#step(c, m, status);
     }
   }
 
-  #readElsewhere({ chatPath, upToId }) {
-    const c = this.conversations.get(chatPath);
+  #readElsewhere({ with: peer, upToId }) {
+    const c = this.conversations.get(peer);
     if (!c) return;
     for (const m of c.upTo(false, upToId)) m.seen = true;
     c.reported = upToId;
@@ -359,7 +283,7 @@ export class Chat extends EventTarget {
   typing(peer) {
     if (Date.now() - this.#typingSaid < TYPING_EVERY) return;
     this.#typingSaid = Date.now();
-    this.socket.volatile.emit("typing", { senderChatPath: this.me, recipientChatPath: peer });
+    this.client.socket.volatile.emit("typing", { senderChatPath: this.me, recipientChatPath: peer });
   }
 
   #typing({ senderChatPath }) {
@@ -400,7 +324,7 @@ export class Chat extends EventTarget {
     try {
       const { position, conversations } = JSON.parse(sessionStorage.getItem(this.#key));
       for (const [peer, messages] of conversations) this.conversation(peer).messages = messages;
-      this.#position = position;
+      this.#position = position ?? null;
     } catch {
       // nothing was kept, or somebody else wrote it
     }
