@@ -215,7 +215,7 @@ export class Client<Content = unknown, Profile = unknown> extends Emitter<Events
     messagesRead: (r) => this.emit("read", receipt(r)),
     conversationRead: ({ chatPath, upToId, ts }) => this.emit("conversationRead", { with: chatPath, upToId, ts }),
     missedCall: ({ callId, callerId, callerInfo, reason, ts }) => this.emit("missedCall", { callId, from: callerId, info: callerInfo, reason, ts }),
-    entryErased: ({ erased }) => this.emit("erased", { erased }),
+    entryErased: ({ seq }) => this.emit("erased", { seq }),
   };
 
   /** Whether a replay tells us of what this very client has sent. */

@@ -174,8 +174,8 @@ export class Inbox {
 }
 
 function keyOf(name: string, entry: Entries[keyof Entries]): string {
-  const { seq, ts, id, upToId, callId, erased } = entry as Partial<Record<"seq" | "ts" | "id" | "upToId" | "callId" | "erased", unknown>>;
-  return JSON.stringify([name, seq, ts, id ?? upToId ?? callId ?? erased]);
+  const { seq, ts, id, upToId, callId } = entry as Partial<Record<"seq" | "ts" | "id" | "upToId" | "callId", unknown>>;
+  return JSON.stringify([name, seq, ts, id ?? upToId ?? callId]);
 }
 
 /** A place as it was saved; null for anything else. */

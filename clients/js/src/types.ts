@@ -87,10 +87,10 @@ export interface MissedCall {
   ts: Millis;
 }
 
-/** An entry of the inbox that is gone, with somebody's account. */
+/** Something that was missed, and is gone with the account of whom it had to do with: nothing is left to tell. */
 export interface Erased {
-  /** The event that it would have been, where the server says so. */
-  erased: string | undefined;
+  /** Its place in the inbox. */
+  seq: number | undefined;
 }
 
 /** We have been told all that we had missed. */

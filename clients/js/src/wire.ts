@@ -27,7 +27,7 @@ export interface Entries {
   messagesRead: WireReceipt;
   conversationRead: { chatPath: ChatPath; upToId?: MessageId; ts?: number; seq?: number };
   missedCall: { callId: string; callerId: ChatPath; callerInfo?: unknown; ts: number; reason: string; seq?: number };
-  entryErased: { erased?: string; seq?: number };
+  entryErased: { erased: true; seq?: number };
 }
 
 export const ENTRIES = [
