@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { MemoryStore } from "heymanito";
-import { Client } from "heymanito/core";
 import { on, restart, scratch, startServer, until } from "./lib.mjs";
 
 describe("inbox", { timeout: 120_000 }, () => {
@@ -158,25 +157,4 @@ describe("inbox", { timeout: 120_000 }, () => {
       await ana.client.send({ to: s.user("ben"), content: 1 });
       await ben.take("message");
     }));
-
-  test("an erased entry counts; a place that goes back is kept", async () => {
-    const store = new MemoryStore();
-    const place = () => JSON.parse(store.getItem("heymanito:ana:position"));
-    const on = {};
-    const socket = { on: (name, f) => (on[name] = f), connect() {}, disconnect() {} };
-    const client = new Client(() => socket, { url: "", chatPath: "ana", store });
-    const told = [];
-    client.on("erased", (e) => told.push(e));
-    client.connect();
-    on.connect();
-    on.inboxReady({ epoch: "e", seq: 5, complete: true, now: 1 });
-    on.entryErased({ erased: true, seq: 6 });
-    assert.deepEqual([told, place()], [[{ seq: 6 }], { epoch: "e", seq: 6 }]);
-    // The server has lost its end, and says so.
-    on.disconnect("transport close");
-    on.connect();
-    on.inboxReady({ epoch: "e", seq: 2, complete: false, now: 1 });
-    assert.deepEqual(place(), { epoch: "e", seq: 2 });
-    client.close();
-  });
 });
