@@ -112,6 +112,33 @@ describe("in this hand", () => {
     ana.close();
   });
 
+  test("an end that is faster than the ack of the dial counts; one of another call does not", async () => {
+    const { client: ana, on, sent } = client();
+    const dial = async () => {
+      const call = ana.call({ to: "luis" });
+      await new Promise(setImmediate);
+      return [call, sent.at(-1).answer];
+    };
+    const ok = { status: "ok", callId: "c", roomName: "r", expiresAt: 1, expiresInMs: 45_000 };
+    const [first, answer] = await dial();
+    on.callRejected({ callId: "older", recipientId: "luis", reason: "timeout" });
+    on.callRejected({ callId: "c", recipientId: "luis", reason: "busy" });
+    assert.equal(first.state, "dialling", "it may be another one's");
+    answer(ok);
+    assert.equal(first.ending.reason, "busy");
+    const [second, refuse] = await dial();
+    on.callRejected({ recipientId: "luis", reason: "failed" }); // for clients that read no acks
+    refuse({ ...later, code: "rate_limited" });
+    assert.equal(second.ending.reason, "rate_limited");
+    const [third, accept] = await dial();
+    on.callAccepted({ callId: "c", recipientId: "luis", roomName: "r" });
+    accept(ok);
+    assert.equal(third.state, "answered");
+    on.callEnded({ callId: "c", reason: "hangup", durationMs: 1 });
+    assert.deepEqual(third.ending, { reason: "hangup", byUs: false, durationMs: 1 });
+    ana.close();
+  });
+
   test("a call whose end nobody says ends by itself, once", (t) => {
     const pass = clock(t);
     const { client: ana, on } = client({ times: { grace: 3_000 } });
