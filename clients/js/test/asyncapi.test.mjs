@@ -91,7 +91,7 @@ describe("docs/asyncapi.yaml", { timeout: 60_000 }, () => {
 
   test("says what goes over the wire, and nothing more", async () => {
     const tap = new Tap();
-    const server = await startServer("-insecure=false", "-expiry-notice=59m59s", "-ring-timeout=500ms");
+    const server = await startServer("-insecure=false", "-expiry-notice=59m59s", "-ring-timeout=3s");
     try {
       await on(server, async (s) => {
         const token = (name) => async () => {

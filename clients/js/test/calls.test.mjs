@@ -5,7 +5,7 @@ import { next, on, startServer, until } from "./lib.mjs";
 
 describe("calls", { timeout: 60_000 }, () => {
   let server;
-  before(async () => (server = await startServer("-ring-timeout=1500ms", "-rings-per-pair=3")));
+  before(async () => (server = await startServer("-ring-timeout=3s", "-rings-per-pair=3")));
   after(() => server.stop());
 
   /** Two devices, a call between them that rings, and all endings of both sides. */

@@ -46,7 +46,7 @@ describe("a login", { timeout: 60_000 }, () => {
         token: async (why) => {
           asked.push(why);
           if (asked.length === 1) throw new Error("the login is out of reach");
-          return why === "refused" ? login(s.user("ana")) : "a stale one";
+          return why === "connect" ? "a stale one" : login(s.user("ana"));
         },
       });
       await ana.join();
