@@ -69,7 +69,7 @@ export class Link {
   }
 
   get maxPayload(): number | undefined {
-    return (this.socket.io?.engine as { maxPayload?: number } | undefined)?.maxPayload; // socket.io-client calls it private
+    return (this.socket.io?.engine as unknown as { maxPayload?: number } | undefined)?.maxPayload; // socket.io-client calls it private
   }
 
   open(): void {
