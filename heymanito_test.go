@@ -64,12 +64,19 @@ func start(t *testing.T, opts ...heymanito.Option) *app {
 // startBehind is start with a middleware.
 func startBehind(t *testing.T, middleware func(http.Handler) http.Handler, opts ...heymanito.Option) *app {
 	t.Helper()
+	return startOn(t, middleware, func(*http.Server) {}, opts...)
+}
+
+// startOn is startBehind on an http.Server with settings of the host's.
+func startOn(t *testing.T, middleware func(http.Handler) http.Handler, set func(*http.Server), opts ...heymanito.Option) *app {
+	t.Helper()
 	a := &app{t: t, net: wiretest.NewNet(), log: &logBook{}, names: map[string]string{}, joined: map[string]int{}}
 	a.Server = heymanito.New(append([]heymanito.Option{heymanito.WithLogger(a.log.logger()), heymanito.WithoutInbox()}, opts...)...)
 	dial := func(context.Context, string, string) (net.Conn, error) { return a.net.Dial() }
 	transport := &http.Transport{DialContext: dial}
 	a.http = &http.Client{Transport: transport}
 	srv := &http.Server{Handler: middleware(a.Server), ErrorLog: slog.NewLogLogger(a.log.logger().Handler(), slog.LevelError)}
+	set(srv)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(a.net) }()
 	t.Cleanup(func() {

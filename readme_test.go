@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The program of each README, pasted into an empty module, compiles.
+// The program of each README, and of docs/embedding.md, pasted into an empty module, compiles.
 func TestReadmeCompiles(t *testing.T) {
 	root, err := filepath.Abs(".")
 	if err != nil {
@@ -19,7 +19,7 @@ func TestReadmeCompiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	block := regexp.MustCompile("(?s)```go\n(package main.*?)```")
-	for _, name := range []string{"README.md", "README.es.md"} {
+	for _, name := range []string{"README.md", "README.es.md", "docs/embedding.md"} {
 		t.Run(name, func(t *testing.T) {
 			text, err := os.ReadFile(name)
 			if err != nil {

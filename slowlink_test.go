@@ -117,7 +117,7 @@ func TestSlowLink(t *testing.T) {
 			t.Run(transport+" "+direction, func(t *testing.T) {
 				t.Parallel()
 				ended := make(chan string, 1)
-				b := newBed(t, heymanito.WithHeartbeat(2*time.Second, 2*time.Second), heymanito.WithWriteTimeout(time.Second),
+				b := newBed(t, heymanito.WithHeartbeat(2*time.Second, 2*time.Second), heymanito.WithWriteTimeout(3*time.Second),
 					heymanito.WithHooks(heymanito.Hooks{OnDisconnect: func(_ context.Context, d heymanito.Device, reason string) {
 						if d.ChatPath == "slow" {
 							ended <- reason

@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,7 +28,7 @@ const (
 
 // park parks a poll, unless it has something to be answered with, or a middleware
 // has a say in its answer. It reports whether it has.
-func (s *Socket) park(w http.ResponseWriter, r *http.Request, p *poll, brisk bool) bool {
+func (s *Socket) park(ctx context.Context, w http.ResponseWriter, r *http.Request, p *poll, brisk bool) bool {
 	after := parkAfter
 	if brisk {
 		after = briskPoll
@@ -38,7 +39,7 @@ func (s *Socket) park(w http.ResponseWriter, r *http.Request, p *poll, brisk boo
 	case <-p.ready:
 		p.signal() // for whoever looks next
 		return false
-	case <-r.Context().Done():
+	case <-ctx.Done():
 		return false
 	case <-soon.C:
 	}

@@ -37,6 +37,18 @@ func (p *poll) signal() {
 	}
 }
 
+// beforeDeadline is ctx, or where a middleware has given it a deadline, one that
+// ends a little earlier: the poll is answered with a noop then, and its client
+// comes again.
+func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	at, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	left := time.Until(at)
+	return context.WithTimeout(ctx, left-min(left/4, time.Second))
+}
+
 // servePollingHandshake opens a session that begins on polling.
 func (s *Server) servePollingHandshake(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
@@ -95,12 +107,14 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	brisk := s.brisk
 	s.mu.Unlock()
 
-	if s.park(w, r, p, brisk) {
+	ctx, cancel := beforeDeadline(r.Context())
+	defer cancel()
+	if s.park(ctx, w, r, p, brisk) {
 		return
 	}
 	select {
 	case <-p.ready:
-	case <-r.Context().Done():
+	case <-ctx.Done():
 	}
 	s.answerPoll(w, p, r.Context().Err() != nil)
 }

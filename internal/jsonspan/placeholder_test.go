@@ -455,7 +455,7 @@ func checkPlaceholders(t *testing.T, b []byte) ([]jsonspan.Placeholder, error) {
 func TestPlaceholdersRandom(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var many, none, refused int
-	for range 20000 {
+	for range 6000 {
 		found, err := checkPlaceholders(t, appendRandom(nil, r, 5))
 		switch {
 		case err != nil:
@@ -466,7 +466,7 @@ func TestPlaceholdersRandom(t *testing.T) {
 			none++
 		}
 	}
-	if min(many, none, refused) < 2000 {
+	if min(many, none, refused) < 600 {
 		t.Errorf("a poor mix: %d with placeholders, %d with hardly any, %d refused", many, none, refused)
 	}
 }

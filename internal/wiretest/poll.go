@@ -21,9 +21,14 @@ type Poll struct {
 // OpenPoll opens a session for user. Its connections are its own; Close ends
 // them.
 func OpenPoll(base, user string) (*Poll, error) {
+	return OpenPollAt(base+"/socket.io/", user, NewHTTP())
+}
+
+// OpenPollAt is OpenPoll at any path, with a client that may be somebody else's.
+func OpenPollAt(at, user string, client *http.Client) (*Poll, error) {
 	p := &Poll{
-		URL:  base + "/socket.io/?" + url.Values{"EIO": {"4"}, "transport": {"polling"}, "userId": {user}}.Encode(),
-		HTTP: NewHTTP(),
+		URL:  at + "?" + url.Values{"EIO": {"4"}, "transport": {"polling"}, "userId": {user}}.Encode(),
+		HTTP: client,
 	}
 	a, err := p.Get(context.Background())
 	if err == nil && a.Status != http.StatusOK {

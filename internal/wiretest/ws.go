@@ -43,8 +43,9 @@ type ErrStatus struct {
 
 func (e *ErrStatus) Error() string { return fmt.Sprintf("handshake answered %d: %s", e.Status, e.Body) }
 
-// DialWS opens a WebSocket to base (http://host:port) with the given query,
-// e.g. "EIO=4&transport=websocket&userId=alice". headers are whole lines.
+// DialWS opens a WebSocket to base (http://host:port, with a path if the server is
+// not at /socket.io/) with the given query, e.g.
+// "EIO=4&transport=websocket&userId=alice". headers are whole lines.
 func DialWS(base, query string, headers ...string) (*WS, error) {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -54,7 +55,10 @@ func DialWS(base, query string, headers ...string) (*WS, error) {
 	if err != nil {
 		return nil, err
 	}
-	ws, err := HandshakeWS(nc, u.Host, query, headers...)
+	if u.Path == "" {
+		u.Path = "/socket.io/"
+	}
+	ws, err := HandshakeWSAt(nc, u.Host, u.Path, query, headers...)
 	if err != nil {
 		_ = nc.Close()
 	}
@@ -63,10 +67,15 @@ func DialWS(base, query string, headers ...string) (*WS, error) {
 
 // HandshakeWS is DialWS on a connection that exists.
 func HandshakeWS(nc net.Conn, host, query string, headers ...string) (*WS, error) {
+	return HandshakeWSAt(nc, host, "/socket.io/", query, headers...)
+}
+
+// HandshakeWSAt is HandshakeWS where the server is at another path.
+func HandshakeWSAt(nc net.Conn, host, path, query string, headers ...string) (*WS, error) {
 	extra := strings.Join(append(headers, ""), "\r\n")
 	_ = nc.SetDeadline(time.Now().Add(Timeout))
-	if _, err := fmt.Fprintf(nc, "GET /socket.io/?%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", query, host, extra); err != nil {
+	if _, err := fmt.Fprintf(nc, "GET %s?%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", path, query, host, extra); err != nil {
 		return nil, err
 	}
 	r := bufio.NewReader(nc)
