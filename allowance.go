@@ -15,12 +15,13 @@ type Rate struct {
 
 // allowance is how many events a device may send. What comes faster is read more
 // slowly at first, so that a client with a backlog loses nothing; whoever goes on
-// like that is refused, until he has paused for as long as it takes to have the
-// whole burst again. Only the device's reading goroutine touches it.
+// like that is refused, until he has paused. Refusals are slow as well: they are
+// not to cost the others anything. Only the device's reading goroutine touches it.
 type allowance struct {
 	device, user *rate.Limiter // nil: no bound
 	slowed       time.Time     // since when reading is slow; zero: it is not
-	spent        bool          // it was slow for too long
+	refused      time.Time     // when an event was refused because it was slow for too long; zero: none is
+	pace         *rate.Limiter // of refusals
 	refusal      *Error        // of the event under way
 }
 
@@ -30,6 +31,10 @@ const (
 	// longestWait is how long one event may have to wait: meanwhile nothing else
 	// of the client is read, not even that it is alive, or has gone.
 	longestWait = time.Second
+	// pause is for how long a client that is refused has to send nothing.
+	pause = time.Second
+	// refusals is how many events a second are refused of one device.
+	refusals = 1000
 )
 
 func (r Rate) limiter() *rate.Limiter {
@@ -52,19 +57,18 @@ func (s *Server) charge(ctx context.Context, d *device) {
 	}
 	a.refusal = nil
 	at := time.Now()
-	if !a.slowed.IsZero() {
-		switch wait := a.untilFull(at); {
-		case wait == 0:
-			a.slowed, a.spent = time.Time{}, false
-		case a.spent:
-			a.refusal = &Error{Code: CodeRateLimited, RetryAfter: wait}
-			return
-		case at.Sub(a.slowed) > patience:
-			a.spent = true
-			a.refusal = &Error{Code: CodeRateLimited, RetryAfter: wait}
-			s.log.Warn("a device sends too much, its events are refused for a while", "user", d.ChatPath, "socket", d.SocketID)
-			return
-		}
+	switch {
+	case a.slowed.IsZero():
+	case !a.refused.IsZero() && at.Sub(a.refused) < pause:
+		a.refuse(ctx, at)
+		return
+	case !a.refused.IsZero(), a.isFull(at):
+		a.slowed, a.refused = time.Time{}, time.Time{}
+	case at.Sub(a.slowed) > patience:
+		a.pace = rate.NewLimiter(refusals, refusals/10)
+		a.refuse(ctx, at)
+		s.log.Warn("a device sends too much, its events are refused until it pauses", "user", d.ChatPath, "socket", d.SocketID)
+		return
 	}
 	wait := a.take(at)
 	switch {
@@ -77,12 +81,23 @@ func (s *Server) charge(ctx context.Context, d *device) {
 	if a.slowed.IsZero() {
 		a.slowed = at
 	}
-	timer := time.NewTimer(wait)
+	sleep(ctx, wait)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// refuse refuses the event under way.
+func (a *allowance) refuse(ctx context.Context, at time.Time) {
+	sleep(ctx, a.pace.ReserveN(at, 1).DelayFrom(at))
+	a.refused = time.Now()
+	a.refusal = &Error{Code: CodeRateLimited, RetryAfter: pause}
 }
 
 // within returns an Error when the event under way is beyond what its device may
@@ -119,16 +134,12 @@ func (a *allowance) take(at time.Time) time.Duration {
 	return wait
 }
 
-// untilFull is how long it takes until both have their whole burst again.
-func (a *allowance) untilFull(at time.Time) time.Duration {
-	var longest time.Duration
+// isFull reports whether both have their whole burst again.
+func (a *allowance) isFull(at time.Time) bool {
 	for _, l := range []*rate.Limiter{a.device, a.user} {
-		if l == nil {
-			continue
-		}
-		if lacks := float64(l.Burst()) - l.TokensAt(at); lacks > 0 {
-			longest = max(longest, time.Duration(lacks/float64(l.Limit())*float64(time.Second)))
+		if l != nil && l.TokensAt(at) < float64(l.Burst()) {
+			return false
 		}
 	}
-	return longest
+	return true
 }

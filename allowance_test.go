@@ -84,6 +84,9 @@ func TestRateRefuses(t *testing.T) {
 		if got["ok"] < 1000 || got["ok"] > 1100 || got["ok"]+got["rate_limited"] != 10_000 {
 			t.Errorf("of 10,000 events %v, want 10 s of them at 100 a second and 50 at once", got)
 		}
+		if took := time.Now().UnixMilli() - begin; took < 18_000 || took > 21_000 {
+			t.Errorf("they were answered in %d ms, want 10 s slowly and 1,000 a second of the rest", took)
+		}
 		if n := a.log.count("sends too much"); n != 1 {
 			t.Errorf("it is in the log %d times", n)
 		}

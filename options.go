@@ -428,8 +428,8 @@ func WithRingLimits(perPair, perCaller int) Option {
 
 // WithRates sets how many events are handled of one device (default 100 a second,
 // 500 at once), and of all devices of one user (200, and 1000). What a client
-// sends beyond that is read slowly for 10 s, and then answered "rate_limited"
-// until the client has paused. The zero Rate is no bound: one client can then take
+// sends beyond that is read slowly for 10 s, and then answered "rate_limited",
+// slowly too, until the client has sent nothing for a second. The zero Rate is no bound: one client can then take
 // as much of the server as it can send.
 func WithRates(device, user Rate) Option {
 	return func(c *config) {
