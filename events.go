@@ -50,6 +50,9 @@ func ours(name string) bool {
 // eventHandlers is every event this server knows.
 func (s *Server) eventHandlers() map[string]*event {
 	events := map[string]*event{}
+	if s.cfg.bridge != nil {
+		events[bridged] = &event{}
+	}
 	for name, bind := range builtin() {
 		events[name] = &event{handle: bind(s)}
 	}
@@ -71,6 +74,15 @@ func (h *host) Event(c *socketio.Conn, e *socketio.Event) {
 	if known == nil {
 		known = &s.unknown
 	}
+	handle := known.handle
+	if handle == nil && d.socket != nil && !reserved(e.Name) && d.socket.Hears(e.Name) {
+		known, handle = s.events[bridged], s.crossed(d.socket)
+	}
+	s.serve(d, e, known, handle)
+}
+
+// serve handles an event, and answers it, whatever happens.
+func (s *Server) serve(d *device, e *socketio.Event, known *event, handle handler) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.panicked(e.Name, r)
@@ -79,7 +91,7 @@ func (h *host) Event(c *socketio.Conn, e *socketio.Event) {
 			s.answer(d, e, nil, err)
 		}
 	}()
-	fields, err := s.handle(c.Context(), d, e, known.handle)
+	fields, err := s.handle(d.conn.Context(), d, e, handle)
 	known.count(err)
 	s.answer(d, e, fields, err)
 }

@@ -64,6 +64,7 @@ type Server struct {
 	vigils   *vigils
 	calls    *switchboard
 	numbers  numbers
+	guests   guestbook
 
 	ctx     context.Context // of hooks and stores; ends when Shutdown is done
 	hookCtx context.Context // the same, for hooks that senders may have to wait for
@@ -91,6 +92,9 @@ func New(opts ...Option) *Server {
 	s.inbox = guard{s, cfg.inbox}
 	s.vigils = newVigils(s)
 	s.calls = newSwitchboard(s)
+	if cfg.bridge != nil && !cfg.bridge.Serve(cfg.log) {
+		badOption("WithBridge", "this one serves another Server: make one for each")
+	}
 	if cfg.rooms != nil {
 		cfg.rooms.Watch(s.calls.roomEvent)
 	}
