@@ -162,27 +162,28 @@ func (x *crossing) left(namespace string, g *guest) {
 // expire ends the connection of a guest whose identity has ended, unless the
 // client has proven it anew in the main namespace.
 func (x *crossing) expire(g *guest) {
+	p := &proof{ends: g.proof.Load().ends}
 	for _, d := range x.srv.registry.devices(g.ChatPath) {
-		if d.conn != x.conn {
-			continue
-		}
-		p := d.proof.Load()
-		if p == nil || p.ends.IsZero() {
-			return
-		}
-		if left := time.Until(p.ends); left > 0 {
-			x.mu.Lock()
-			defer x.mu.Unlock()
-			for _, still := range x.guests {
-				if still == g {
-					g.timer.Reset(left)
-				}
-			}
-			return
+		if d.conn == x.conn {
+			p = d.proof.Load()
 		}
 	}
-	x.srv.log.Info("a device's identity has ended", "user", g.ChatPath, "socket", g.SocketID)
-	x.conn.Close(engineio.Expired)
+	if p == nil || p.ends.IsZero() {
+		return
+	}
+	left := time.Until(p.ends)
+	if left <= 0 {
+		x.srv.log.Info("a device's identity has ended", "user", g.ChatPath, "socket", g.SocketID)
+		x.conn.Close(engineio.Expired)
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, still := range x.guests {
+		if still == g {
+			g.timer.Reset(left)
+		}
+	}
 }
 
 // Event implements socketio.Others.
@@ -198,7 +199,8 @@ func (x *crossing) Event(e *socketio.Event) {
 	g := x.guests[e.Namespace]
 	x.mu.Unlock()
 	switch {
-	case g == nil: // it may not know yet
+	case g == nil && e.IsAnswer(): // it may not know yet
+	case g == nil:
 		e.Ack(errorAck(Errorf(CodeInvalid, "this client is not in the namespace %.64q", e.Namespace)))
 	case e.IsAnswer():
 		if e.Check() == nil {

@@ -138,9 +138,9 @@ func TestAuthSees(t *testing.T) {
 	})
 }
 
-// a0 hides what is random.
+// a0 hides what is random; the library makes longer ones.
 func a0(socketID string) string {
-	if len(socketID) != 20 {
+	if len(socketID) != 20 && len(socketID) != 24 {
 		return socketID
 	}
 	return "id"

@@ -115,7 +115,7 @@ func TestDisconnectSockets(t *testing.T) {
 
 	b.IO.In("bob").DisconnectSockets(false) // he was in "/" alone
 	bob.Expect("disconnect")
-	if err := bob.Closed(wiretest.Timeout); err == wiretest.ErrStillOpen { //nolint:errorlint // it is that very one
+	if err := bob.Closed(wiretest.Timeout); err == wiretest.ErrStillOpen {
 		t.Error(err)
 	}
 	b.IO.In("eve").DisconnectSockets(true)
@@ -138,7 +138,7 @@ func TestBackInMain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := ann.Closed(wiretest.Timeout); err == wiretest.ErrStillOpen { //nolint:errorlint // it is that very one
+	if err := ann.Closed(wiretest.Timeout); err == wiretest.ErrStillOpen {
 		t.Error(err)
 	}
 	eventually(t, "she is gone", func() bool { return b.IO.Engine().ClientsCount() == 0 })
@@ -149,7 +149,7 @@ func TestClose(t *testing.T) {
 	b := newBed(t, nil)
 	ann := wiretest.Connect(t, b.URL, "ann")
 	b.IO.Close(nil)
-	if err := ann.Closed(wiretest.Timeout); err == wiretest.ErrStillOpen { //nolint:errorlint // it is that very one
+	if err := ann.Closed(wiretest.Timeout); err == wiretest.ErrStillOpen {
 		t.Error(err)
 	}
 	wiretest.Connect(t, b.URL, "ann").Sync()

@@ -191,6 +191,7 @@ func (c *client) Closed(reason string) {
 	defer c.bridge.recovered("disconnect")
 	c.state.Store(stateClosed)
 	c.bridge.engine.Clients().Delete(c.id)
+	<-c.looked // a timer that is stopped before leaves its goroutine
 	c.mu.Lock()
 	peers := make([]*peer, 0, len(c.peers))
 	for _, p := range c.peers {
@@ -238,9 +239,9 @@ func (c *client) Close(bool) { c.conn.Close(engineio.ForcedClose) }
 
 // ReadyState implements engine.Socket.
 func (c *client) ReadyState() string {
+	c.look.Do(func() { close(c.looked) })
 	switch c.state.Load() {
 	case stateOpening:
-		c.look.Do(func() { close(c.looked) })
 		return "opening"
 	case stateOpen:
 		return "open"
@@ -271,7 +272,7 @@ func (c *client) RemoteAddress() string { return c.conn.RemoteAddr() }
 func (c *client) Transport() transports.Transport { return c.transport }
 
 // Id implements engine.Socket. It is not the session id, which is a secret.
-func (c *client) Id() string { return c.id } //nolint:revive // the library's name
+func (c *client) Id() string { return c.id } //nolint:staticcheck // the library's name
 
 // Upgraded implements engine.Socket.
 func (c *client) Upgraded() bool { return c.transport.Name() != c.http.Query().Peek("transport") }

@@ -58,13 +58,13 @@ func TestNamespace(t *testing.T) {
 			t.Errorf("%s was answered %s", event, got)
 		}
 	}
-	if got := ask(t, ann, "/else", "3", `["say"]`); !strings.Contains(got, `not in the namespace \"/else\"`) {
-		t.Errorf("what she is not in answered %s", got)
-	}
 	if err := ann.Send("41/chat,"); err != nil {
 		t.Fatal(err)
 	}
 	ann.Sync() // still in "/"
+	if got := ask(t, ann, "/chat", "3", `["say"]`); !strings.Contains(got, `not in the namespace \"/chat\"`) {
+		t.Errorf("what she has left answered %s", got)
+	}
 	if left.get("client namespace disconnect") != 1 {
 		t.Errorf("the end was heard as %v", left.of)
 	}

@@ -84,6 +84,9 @@ type Limits struct {
 // maxRefusals is how many namespaces a client may ask for that there are not.
 const maxRefusals = 16
 
+// maxExited is how many namespaces are remembered that a client is in no more.
+const maxExited = 16
+
 // maxNameKept is the longest name of an event that is kept for the next one.
 const maxNameKept = 64
 
@@ -118,6 +121,7 @@ type Conn struct {
 	reason     string
 	closed     string   // why the transport has closed; empty: it has not
 	entered    []string // the other namespaces that the client is in
+	exited     []string // those that it was in last, and may not know that it is not any more
 
 	// Only touched while the engine delivers, one packet at a time.
 	partial *partialEvent
@@ -328,6 +332,8 @@ func (c *Conn) Exit(namespace string) {
 		return
 	}
 	c.entered = slices.Delete(c.entered, i, i+1)
+	c.exited = append(c.exited, namespace)
+	c.exited = c.exited[max(len(c.exited)-maxExited, 0):]
 	if c.closed == "" && len(c.entered) == 0 && (c.phase == phaseOver || c.phase == phaseNew) {
 		c.sock.CloseAfter(goodbyeTimeout)
 	}
@@ -444,11 +450,11 @@ func (c *Conn) hold(p []byte, binary bool) {
 // first takes what comes before the connection is open: CONNECT, or nothing.
 func (c *Conn) first(p []byte, binary bool) {
 	if binary || len(p) == 0 || p[0] != typeConnect {
-		if c.others == nil {
+		if _, alone := c.inMain(); alone {
 			c.sock.Close(engineio.ProtocolError)
 			return
 		}
-		c.handle(p, binary)
+		c.handle(p, binary) // of another namespace
 		return
 	}
 	packet, err := decodeControl(p)
@@ -644,11 +650,19 @@ func (c *Conn) inMain() (in, alone bool) {
 	return !c.gone && (c.phase == phaseOpen || c.phase == phaseDraining), len(c.entered) == 0
 }
 
+// knows reports whether the client is, or may believe that it is, in another
+// namespace.
+func (c *Conn) knows(namespace string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.entered, namespace) || slices.Contains(c.exited, namespace)
+}
+
 // event takes the text of an event or ack. It is handled at once, or when its
 // last attachment is there.
 func (c *Conn) event(p []byte) {
 	h, err := scanHeader(p)
-	if err != nil || h.namespace != nil && c.others == nil {
+	if err != nil || h.namespace != nil && !c.knows(string(h.namespace)) {
 		c.sock.Close(engineio.ProtocolError)
 		return
 	}
@@ -766,7 +780,7 @@ func (c *Conn) tooLarge(head []byte, _ int) {
 		c.sock.Close(engineio.ProtocolError)
 	default:
 		h, err := scanHeader(head)
-		if err != nil || h.kind != typeEvent && h.kind != typeBinaryEvent || h.namespace != nil && c.others == nil {
+		if err != nil || h.kind != typeEvent && h.kind != typeBinaryEvent || h.namespace != nil && !c.knows(string(h.namespace)) {
 			c.sock.Close(engineio.TooLarge)
 			return
 		}
