@@ -362,14 +362,12 @@ func splitPayload(body []byte) ([]payloadPacket, bool) {
 		}
 		p := payloadPacket{kind: one[0], data: one[1:]}
 		switch {
-		case p.kind == 'b':
+		case p.kind == packetBase64:
 			p.binary = true
-			data := make([]byte, base64.StdEncoding.DecodedLen(len(p.data)))
-			n, err := base64.StdEncoding.Decode(data, p.data)
-			if err != nil {
+			var ok bool
+			if p.data, ok = decodeBinary(p.data); !ok {
 				return nil, false
 			}
-			p.data = data[:n]
 		case p.kind < packetOpen || p.kind > packetNoop:
 			return nil, false
 		}
@@ -377,4 +375,12 @@ func splitPayload(body []byte) ([]payloadPacket, bool) {
 		body = rest
 	}
 	return packets, true
+}
+
+// decodeBinary is the data of a binary packet that was written as text. Line
+// feeds in it are ignored: the Java client breaks its lines.
+func decodeBinary(text []byte) ([]byte, bool) {
+	data := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(data, text)
+	return data[:n], err == nil
 }

@@ -392,7 +392,20 @@ func TestProtocolMessage(t *testing.T) {
 			t.Errorf("op %d, %q, %v", op, p, err)
 		}
 	})
-	for _, wrong := range []string{"abc", "", "0", "2", "7", "2probe"} {
+	// As the reference server: JavaScript and Dart clients with forceBase64 write
+	// it, and Swift's, for what it was about to post when the upgrade came.
+	t.Run("WebSocket/takes binary as base64 text, and answers with binary", func(t *testing.T) {
+		ws, _ := b.openWS()
+		if err := ws.Write(wiretest.Texts("bAQIDBA==", "b", "bAQID\nBA==\n")); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"\x01\x02\x03\x04", "", "\x01\x02\x03\x04"} {
+			if op, p, err := ws.Read(); op != wiretest.OpBinary || string(p) != want || err != nil {
+				t.Errorf("op %d, %q, %v", op, p, err)
+			}
+		}
+	})
+	for _, wrong := range []string{"abc", "", "0", "2", "7", "2probe", "bA", "b-_-_"} {
 		t.Run("WebSocket/closes the session upon invalid packet format: "+wrong, func(t *testing.T) {
 			ws, s := b.openWS()
 			if err := ws.Send(wrong); err != nil {
@@ -581,13 +594,13 @@ func TestWebSocketViolations(t *testing.T) {
 	t.Run("a message that is read past, and the next", func(t *testing.T) {
 		ws, s := b.openWS()
 		big := "4" + strings.Repeat("x", 3_000_000)
-		if err := ws.Write(wiretest.Texts(big, "4next")); err != nil {
+		if err := ws.Write(wiretest.Texts(big, "4next", "b"+strings.Repeat("A", 2_000_000))); err != nil {
 			t.Fatal(err)
 		}
 		if err := ws.SendBinary(make([]byte, 1_000_001)); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.hear(3); got[0] != "large 3000001 "+strings.Repeat("x", 511) || got[1] != "text next" || got[2] != "large 1000001 " {
+		if got := s.hear(4); got[0] != "large 3000001 "+strings.Repeat("x", 511) || got[1] != "text next" || got[2] != "large 2000001 " || got[3] != "large 1000001 " {
 			t.Errorf("handled %.900q", got)
 		}
 		s.expectOpen()

@@ -381,6 +381,14 @@ func (c *wsConn) text(p []byte) error {
 	if !c.current {
 		return c.probeText(p)
 	}
+	if p[0] == packetBase64 { // clients may be told to, or have meant it for a POST
+		data, ok := decodeBinary(p[1:])
+		if !ok {
+			return violation("malformed base64")
+		}
+		c.sock.binary(data)
+		return nil
+	}
 	c.calm, c.begun = p[0] == packetPong || !c.begun, true
 	if !c.sock.packet(p[0], p[1:]) {
 		return errClosed
@@ -440,11 +448,14 @@ func (c *wsConn) tooLarge(head []byte, size int) error {
 	if !c.current {
 		return errNotProbe
 	}
-	if head != nil {
-		if head[0] != packetMessage {
-			return &closeError{TooLarge, "packet too large"}
-		}
+	switch {
+	case head == nil:
+	case head[0] == packetBase64:
+		head = nil
+	case head[0] == packetMessage:
 		head = head[1:]
+	default:
+		return &closeError{TooLarge, "packet too large"}
 	}
 	if c.sock.enter() {
 		defer c.sock.leave()
