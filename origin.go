@@ -20,12 +20,12 @@ func (s *Server) checkOrigin(w http.ResponseWriter, r *http.Request) bool {
 		// A browser sends no Origin with some cross-site GETs. They can do
 		// nothing but use a cookie, so without one there is nothing to abuse.
 		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Cookie") != "" && !s.cfg.anyOrigin {
-			engineio.Forbid(w, "Forbidden: a cross-site request with a cookie and no Origin")
+			engineio.Forbid(w, r, "Forbidden: a cross-site request with a cookie and no Origin")
 			return false
 		}
 	} else {
 		if !s.allowedOrigin(origin, r) {
-			engineio.Forbid(w, "Forbidden: the origin is not allowed")
+			engineio.Forbid(w, r, "Forbidden: the origin is not allowed")
 			return false
 		}
 		h.Set("Access-Control-Allow-Origin", origin)

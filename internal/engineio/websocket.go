@@ -72,34 +72,34 @@ func newWSConn(sock *Socket, nc net.Conn, current bool) *wsConn {
 // that asks to take over from polling.
 func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, sid string) {
 	if r.Method != http.MethodGet {
-		Refuse(w, http.StatusBadRequest, codeBadMethod, "Bad handshake method", 0)
+		Refuse(w, r, http.StatusBadRequest, codeBadMethod, "Bad handshake method", 0)
 		return
 	}
 	if r.ProtoMajor != 1 || !isUpgrade(r) || !headerHas(r.Header, "Connection", "upgrade") {
-		badRequest(w, "Bad request: transport=websocket needs an HTTP/1.1 upgrade to websocket")
+		badRequest(w, r, "Bad request: transport=websocket needs an HTTP/1.1 upgrade to websocket")
 		return
 	}
 	if r.Header.Get("Sec-WebSocket-Version") != "13" {
 		w.Header().Set("Sec-WebSocket-Version", "13")
-		Refuse(w, http.StatusUpgradeRequired, codeBadRequest, "Bad request: WebSocket version 13 is required", 0)
+		Refuse(w, r, http.StatusUpgradeRequired, codeBadRequest, "Bad request: WebSocket version 13 is required", 0)
 		return
 	}
 	key := r.Header.Get("Sec-WebSocket-Key")
 	if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) != 16 {
-		badRequest(w, "Bad request: Sec-WebSocket-Key is not 16 bytes of base64")
+		badRequest(w, r, "Bad request: Sec-WebSocket-Key is not 16 bytes of base64")
 		return
 	}
 
 	var sock *Socket
 	if sid != "" {
 		if sock = s.socket(sid); sock == nil {
-			unknownSession(w)
+			unknownSession(w, r)
 			return
 		}
 	} else if sock = s.admit(w, r); sock == nil {
 		return
 	}
-	nc, early, err := s.hijack(w)
+	nc, early, err := s.hijack(w, r)
 	if err != nil {
 		if sid == "" {
 			s.opening.release(sock.capKey)
@@ -124,13 +124,13 @@ func appendAccept(b []byte, key string) []byte {
 
 // hijack takes the connection out of the HTTP server, with what of it was read
 // already, and clears the deadlines that server has set.
-func (s *Server) hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
+func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (net.Conn, []byte, error) {
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		s.noHijack.Do(func() {
 			s.cfg.Log.Error("WebSockets cannot work here: a middleware in front hides the connection (its ResponseWriter needs Hijack or Unwrap), or the request is HTTP/2; clients stay on polling; said once", "err", err)
 		})
-		badRequest(w, "Bad request: this server cannot upgrade the connection to WebSocket")
+		badRequest(w, r, "Bad request: this server cannot upgrade the connection to WebSocket")
 		return nil, nil, err
 	}
 	early, err := buffered(rw.Reader)
