@@ -58,8 +58,13 @@ func (s *Server) allowedOrigin(origin string, r *http.Request) bool {
 }
 
 // canonicalOrigin is an origin in lower case, without the scheme's own port.
+// Swift's client writes the scheme of its WebSocket, wss, where a browser
+// writes https.
 func canonicalOrigin(o string) string {
 	o = strings.ToLower(o)
+	if rest, ok := strings.CutPrefix(o, "ws"); ok && (strings.HasPrefix(rest, "://") || strings.HasPrefix(rest, "s://")) {
+		o = "http" + rest
+	}
 	for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} {
 		if strings.HasPrefix(o, scheme) {
 			o = strings.TrimSuffix(o, port)
