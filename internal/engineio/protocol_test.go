@@ -491,6 +491,56 @@ func TestProtocolClose(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	})
+	// OkHttp stops to read at a close frame, and engine.io-client-java does not
+	// answer one: it would hear of the end from its heartbeat, a minute later.
+	t.Run("WebSocket/to OkHttp the end is the end of the connection", func(t *testing.T) {
+		open := func(sid string) *wiretest.WS {
+			ws, err := b.tryWS(query(engineio.WebSocket, sid), "User-Agent: okhttp/3.12.12")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(ws.Close)
+			return ws
+		}
+		for _, r := range []engineio.Reason{engineio.SlowReader, engineio.Draining, engineio.Replaced, engineio.Expired} {
+			ws := open("")
+			s := b.next()
+			s.Send(engineio.Text([]byte("last words")))
+			s.Close(r)
+			if p, err := ws.Text(); err != nil || !strings.HasPrefix(p, "0{") {
+				t.Fatalf("%q, %v", p, err)
+			}
+			expectText(t, ws, "4last words")
+			if op, p, err := ws.Read(); !errors.Is(err, io.EOF) {
+				t.Errorf("%v: the WebSocket ended with opcode %d, %q, %v", r, op, p, err)
+			}
+			s.expectEnd(r)
+		}
+		_, s := b.openPoll()
+		ws := open(s.ID())
+		if err := ws.Write(wiretest.Texts("2probe", "5", "4on")); err != nil {
+			t.Fatal(err)
+		}
+		expectText(t, ws, "3probe", "4on")
+		s.Close(engineio.Draining)
+		if op, p, err := ws.Read(); !errors.Is(err, io.EOF) {
+			t.Errorf("upgraded: the WebSocket ended with opcode %d, %q, %v", op, p, err)
+		}
+		s.expectEnd(engineio.Draining)
+
+		// It says goodbye itself, and is answered; and after a DISCONNECT packet
+		// it closes, whatever comes.
+		ws = open("")
+		s = b.next()
+		if err := ws.Write(wiretest.Frame(true, wiretest.OpClose, []byte{3, 232})); err != nil {
+			t.Fatal(err)
+		}
+		expectClose(t, ws, 1000, "")
+		s.expectEnd(engineio.TransportClose)
+		ws = open("")
+		b.next().Close(engineio.ForcedClose)
+		expectClose(t, ws, 1000, "")
+	})
 }
 
 // RFC 6455, section 4.2: the opening handshake.

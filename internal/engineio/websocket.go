@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -49,6 +50,8 @@ type wsConn struct {
 	raw  *rawConn // nil: nc is not plain TCP, or not on a system for it
 	// current: the socket's transport. Only the reader touches it.
 	current bool
+	// deaf: the client does not hear a close frame, only the connection's end.
+	deaf bool
 
 	// What was read and is not yet taken: the first n bytes of in, which is nil
 	// or long enough for more. The reader's.
@@ -107,6 +110,9 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, sid stri
 		return
 	}
 	c := newWSConn(sock, nc, sid == "")
+	// OkHttp reads no more after a close frame, and engine.io-client-java leaves
+	// it at that: it would miss the end until its heartbeat fails.
+	c.deaf = strings.HasPrefix(r.UserAgent(), "okhttp/")
 	answer := appendAccept(nil, key)
 	if sid == "" {
 		s.openWebSocket(c, answer, early)
@@ -499,8 +505,13 @@ func (c *wsConn) write(b []byte) bool {
 	return true
 }
 
-// bye writes the close frame. Nothing is written after it.
+// bye writes the close frame. Nothing is written after it. To a client that is
+// deaf to it the close of the connection, which follows, says as much; but its
+// own goodbye is answered.
 func (c *wsConn) bye(code int, text string) {
+	if c.deaf && code != closeNormal {
+		return
+	}
 	p := binary.BigEndian.AppendUint16(nil, uint16(code))
 	c.write(control(opClose, append(p, text...)).wire)
 }
