@@ -78,7 +78,9 @@ func (w *bystander) watch(t *testing.T, fenced bool) {
 		case op == wiretest.OpBinary:
 			err = w.parser.Add(bytes.Clone(p))
 		case p[0] == '4':
-			err = w.parser.Add(string(p[1:]))
+			if err = w.parser.Add(string(p[1:])); err == nil {
+				err = parsersTake(string(p[1:]))
+			}
 		}
 		if err != nil {
 			t.Fatalf("the neighbour's parser refuses %q: %v", p, err)
@@ -115,6 +117,17 @@ func FuzzEvent(f *testing.F) {
 	f.Add([]byte(`51-["initiateCall",{"recipientId":"victim","callerId":"mallory","callerInfo":{"_placeholder":true,"num":0}}]`), []byte("face"))
 	for _, nums := range []string{`1`, `7`, `0,"x":{"_placeholder":true,"num":0}`, `0,"num":1`, `"0"`, `0.0`} {
 		f.Add([]byte(`51-2["sendMessage",`+message("mallory", "victim", 2, `{"a":{"_placeholder":true,"num":`+nums+`}}`)+`]`), []byte("one"))
+	}
+	for _, file := range transcripts(f) {
+		for i, s := range file.steps {
+			var attachment []byte
+			if s.verb == ">" && i+1 < len(file.steps) && file.steps[i+1].verb == ">x" {
+				attachment = []byte(file.steps[i+1].arg)
+			}
+			if packet, ok := strings.CutPrefix(s.arg, "4"); ok && s.verb == ">" {
+				f.Add([]byte(strings.NewReplacer(`users\/ana`, "mallory", "users/ana", "mallory", "luis", "victim").Replace(packet)), attachment)
+			}
+		}
 	}
 	inbox := heymanito.NewMemoryInbox(heymanito.InboxBounds{})
 	calls := heymanito.NewMemoryCalls()

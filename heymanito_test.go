@@ -925,3 +925,44 @@ func (v *visitor) hear(event string) string {
 }
 
 func (v *visitor) leave() { v.ws.Close() }
+
+// A WebSocket that is refused has its connection closed: Swift's client hears
+// nothing of an answer that is not 101, and waits for the end.
+func TestRefusedWebSocketEnds(t *testing.T) {
+	b := newBed(t)
+	const asks = "Host: api.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	refusals := []struct {
+		query, more string
+		status      int
+	}{
+		{"transport=websocket&userId=ann", "", 400},
+		{"EIO=4&transport=polling&userId=ann", "", 400},
+		{"EIO=4&transport=websocket&userId=ann&sid=x", "", 400},
+		{"EIO=4&transport=websocket&userId=ann", "Origin: https://evil.example\r\n", 403},
+	}
+	end := func(query, more string, status int) {
+		t.Helper()
+		nc, err := net.Dial("tcp", b.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = nc.Close() }()
+		if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(nc, "GET /socket.io/?%s HTTP/1.1\r\n%s%s\r\n", query, asks, more); err != nil {
+			t.Fatal(err)
+		}
+		all, err := io.ReadAll(nc)
+		if err != nil || !strings.HasPrefix(string(all), fmt.Sprintf("HTTP/1.1 %d ", status)) {
+			t.Errorf("%s %s is answered %q, %v", query, more, all, err)
+		}
+	}
+	for _, r := range refusals {
+		end(r.query, r.more, r.status)
+	}
+	if err := b.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	end("EIO=4&transport=websocket&userId=ann", "", 503)
+}

@@ -261,9 +261,11 @@ func RelayVolatile(name string) Option {
 
 // WithOrigins lists the origins from which browsers may connect besides the
 // server's own host: "https://app.example.com", and for wrapped apps
-// "capacitor://localhost" or "null". Requests without an Origin header (native
-// clients) are always allowed. A page from any other origin is refused with
-// 403, whatever cookies it brings.
+// "capacitor://localhost" or "null". Requests without an Origin header (most
+// native clients) are always allowed. Swift's client sends the address that it
+// connects to, with wss:// for https://: behind a proxy that changes Host, list
+// it. A page from any other origin is refused with 403, whatever cookies it
+// brings.
 func WithOrigins(origins ...string) Option {
 	return func(c *config) {
 		for _, o := range origins {

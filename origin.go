@@ -20,12 +20,12 @@ func (s *Server) checkOrigin(w http.ResponseWriter, r *http.Request) bool {
 		// A browser sends no Origin with some cross-site GETs. They can do
 		// nothing but use a cookie, so without one there is nothing to abuse.
 		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Cookie") != "" && !s.cfg.anyOrigin {
-			engineio.Forbid(w, "Forbidden: a cross-site request with a cookie and no Origin")
+			engineio.Forbid(w, r, "Forbidden: a cross-site request with a cookie and no Origin")
 			return false
 		}
 	} else {
 		if !s.allowedOrigin(origin, r) {
-			engineio.Forbid(w, "Forbidden: the origin is not allowed")
+			engineio.Forbid(w, r, "Forbidden: the origin is not allowed")
 			return false
 		}
 		h.Set("Access-Control-Allow-Origin", origin)
@@ -58,8 +58,13 @@ func (s *Server) allowedOrigin(origin string, r *http.Request) bool {
 }
 
 // canonicalOrigin is an origin in lower case, without the scheme's own port.
+// Swift's client writes the scheme of its WebSocket, wss, where a browser
+// writes https.
 func canonicalOrigin(o string) string {
 	o = strings.ToLower(o)
+	if rest, ok := strings.CutPrefix(o, "ws"); ok && (strings.HasPrefix(rest, "://") || strings.HasPrefix(rest, "s://")) {
+		o = "http" + rest
+	}
 	for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} {
 		if strings.HasPrefix(o, scheme) {
 			o = strings.TrimSuffix(o, port)

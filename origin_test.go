@@ -48,6 +48,8 @@ func TestOrigin(t *testing.T) {
 		{"same host", "api.example.com:80", "http://api.example.com", true},
 		{"same host", "api.example.com:8080", "http://api.example.com:8080", true},
 		{"same host", "127.0.0.1:8080", "http://127.0.0.1:8080", true},
+		{"same host", "127.0.0.1:8080", "ws://127.0.0.1:8080", true}, // Swift's client: the scheme of its own URL
+		{"same host", "api.example.com:443", "wss://api.example.com", true},
 		{"same host", "[::1]:8080", "http://[::1]:8080", true},
 		{"same host", "[::1]", "http://[::1]", true},
 		{"same host", "[::1]", "http://[::1]:80", true},
@@ -75,6 +77,11 @@ func TestOrigin(t *testing.T) {
 		{"list", "api.example.com", "capacitor://localhost", true},
 		{"list", "api.example.com", "null", true},
 		{"list", "api.example.com", "https://default.example.com", true}, // as a browser writes it
+		{"list", "backend:8080", "wss://app.example.com", true},          // Swift's client, and a proxy that changes Host
+		{"list", "backend:8080", "wss://App.example.com:443", true},
+		{"list", "backend:8080", "ws://localhost:5173", true},
+		{"list", "backend:8080", "ws://app.example.com", false},
+		{"list", "backend:8080", "wss://evil.example", false},
 		{"list", "api.example.com", "http://app.example.com", false},
 		{"list", "api.example.com", "https://app.example.com:8443", false},
 		{"list", "api.example.com", "https://app.example.com.evil.example", false},

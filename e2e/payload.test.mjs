@@ -190,6 +190,16 @@ for (const { transports, flags } of SERVERS) {
       await arrived(c, "plain", `"senderChatPath":"${c.ana.user}","recipientChatPath":"${c.ben.user}","content":"text","senderProfile":${JSON.stringify(m.senderProfile)}`);
     }));
 
+    test("a photo from a client that is told to write binary as base64", cast(async (c, s) => {
+      const photo = bytes(70_000);
+      const base64 = await s.join("ana", { forceBase64: true });
+      await base64.send(c.ben.user, "base64", { photo });
+      for (const [client, event] of [...recipients(c), [c.ana, "messageSent"]]) {
+        assert.equal(Buffer.compare((await client.take(event)).content.photo, photo), 0);
+      }
+      assert.deepEqual(base64.disconnects, []);
+    }));
+
     test("a photo of 600 KB, and ten small ones", cast(async (c) => {
       const photo = bytes(600_000);
       await c.ana.send(c.ben.user, "photo", { photo });

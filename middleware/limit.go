@@ -52,7 +52,7 @@ func HandshakeLimit(perMinute, burst int, opts ...GateOption) func(http.Handler)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !hasSession(r.URL.RawQuery) && r.Method != http.MethodOptions {
 				if wait := limit.take(client(gate.remoteAddr(r))); wait > 0 {
-					engineio.Refuse(w, http.StatusTooManyRequests, codeBadRequest, "rate_limited: too many new connections from this address", wait)
+					engineio.Refuse(w, r, http.StatusTooManyRequests, codeBadRequest, "rate_limited: too many new connections from this address", wait)
 					return
 				}
 			}

@@ -9,6 +9,7 @@ const (
 	packetMessage = '4'
 	packetUpgrade = '5'
 	packetNoop    = '6'
+	packetBase64  = 'b' // a message of bytes, as text: on polling always
 )
 
 // separator stands between the packets of a polling payload.

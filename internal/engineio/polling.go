@@ -52,7 +52,7 @@ func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 // servePollingHandshake opens a session that begins on polling.
 func (s *Server) servePollingHandshake(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
-		Refuse(w, http.StatusBadRequest, codeBadMethod, "Bad handshake method", 0)
+		Refuse(w, r, http.StatusBadRequest, codeBadMethod, "Bad handshake method", 0)
 		return
 	}
 	sock := s.admit(w, r)
@@ -60,7 +60,7 @@ func (s *Server) servePollingHandshake(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !sock.start() {
-		Refuse(w, http.StatusServiceUnavailable, codeBadRequest, "draining: the server shuts down", time.Second)
+		Refuse(w, r, http.StatusServiceUnavailable, codeBadRequest, "draining: the server shuts down", time.Second)
 		return
 	}
 	upgrades := ""
@@ -86,16 +86,16 @@ func (s *Socket) servePoll(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case s.state == stateClosed, s.farewell && s.ws == nil: // the last poll has the close packet
 		s.mu.Unlock()
-		unknownSession(w)
+		unknownSession(w, r)
 		return
 	case s.ws != nil:
 		s.mu.Unlock()
-		badRequest(w, "Bad request: the session has moved to WebSocket")
+		badRequest(w, r, "Bad request: the session has moved to WebSocket")
 		return
 	case s.poll != nil:
 		s.mu.Unlock()
 		s.Close(ProtocolError)
-		badRequest(w, "Bad request: another poll of this session is pending")
+		badRequest(w, r, "Bad request: another poll of this session is pending")
 		return
 	}
 	s.poll = p
@@ -218,16 +218,16 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case s.state != stateOpen:
 		s.mu.Unlock()
-		unknownSession(w)
+		unknownSession(w, r)
 		return
 	case s.ws != nil:
 		s.mu.Unlock()
-		badRequest(w, "Bad request: the session has moved to WebSocket")
+		badRequest(w, r, "Bad request: the session has moved to WebSocket")
 		return
 	case s.posting:
 		s.mu.Unlock()
 		s.Close(ProtocolError)
-		badRequest(w, "Bad request: another POST of this session is under way")
+		badRequest(w, r, "Bad request: another POST of this session is under way")
 		return
 	}
 	s.posting = true
@@ -240,29 +240,29 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && t == "application/octet-stream" {
 		s.Close(ProtocolError)
-		badRequest(w, "Bad request: Engine.IO 4 payloads are text, binary is base64 in them")
+		badRequest(w, r, "Bad request: Engine.IO 4 payloads are text, binary is base64 in them")
 		return
 	}
 	body, err := s.readBody(w, r, limit)
 	switch {
 	case errors.Is(err, errOver):
-		unknownSession(w)
+		unknownSession(w, r)
 		return
 	case errors.Is(err, errTooLarge):
-		Refuse(w, http.StatusRequestEntityTooLarge, codeBadRequest, "Bad request: the payload is larger than maxPayload", 0)
+		Refuse(w, r, http.StatusRequestEntityTooLarge, codeBadRequest, "Bad request: the payload is larger than maxPayload", 0)
 		return
 	case err != nil:
 		s.kill(TransportError)
 		return
 	case !s.receive(len(body)):
 		s.Close(OpenLimit)
-		badRequest(w, "Bad request: "+OpenLimit.String())
+		badRequest(w, r, "Bad request: "+OpenLimit.String())
 		return
 	}
 	packets, ok := splitPayload(body)
 	if !ok {
 		s.Close(ProtocolError)
-		badRequest(w, "Bad request: the payload is malformed")
+		badRequest(w, r, "Bad request: the payload is malformed")
 		return
 	}
 	for _, p := range packets {
@@ -362,14 +362,12 @@ func splitPayload(body []byte) ([]payloadPacket, bool) {
 		}
 		p := payloadPacket{kind: one[0], data: one[1:]}
 		switch {
-		case p.kind == 'b':
+		case p.kind == packetBase64:
 			p.binary = true
-			data := make([]byte, base64.StdEncoding.DecodedLen(len(p.data)))
-			n, err := base64.StdEncoding.Decode(data, p.data)
-			if err != nil {
+			var ok bool
+			if p.data, ok = decodeBinary(p.data); !ok {
 				return nil, false
 			}
-			p.data = data[:n]
 		case p.kind < packetOpen || p.kind > packetNoop:
 			return nil, false
 		}
@@ -377,4 +375,12 @@ func splitPayload(body []byte) ([]payloadPacket, bool) {
 		body = rest
 	}
 	return packets, true
+}
+
+// decodeBinary is the data of a binary packet that was written as text. Line
+// feeds in it are ignored: the Java client breaks its lines.
+func decodeBinary(text []byte) ([]byte, bool) {
+	data := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(data, text)
+	return data[:n], err == nil
 }

@@ -392,7 +392,20 @@ func TestProtocolMessage(t *testing.T) {
 			t.Errorf("op %d, %q, %v", op, p, err)
 		}
 	})
-	for _, wrong := range []string{"abc", "", "0", "2", "7", "2probe"} {
+	// As the reference server: JavaScript and Dart clients with forceBase64 write
+	// it, and Swift's, for what it was about to post when the upgrade came.
+	t.Run("WebSocket/takes binary as base64 text, and answers with binary", func(t *testing.T) {
+		ws, _ := b.openWS()
+		if err := ws.Write(wiretest.Texts("bAQIDBA==", "b", "bAQID\nBA==\n")); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"\x01\x02\x03\x04", "", "\x01\x02\x03\x04"} {
+			if op, p, err := ws.Read(); op != wiretest.OpBinary || string(p) != want || err != nil {
+				t.Errorf("op %d, %q, %v", op, p, err)
+			}
+		}
+	})
+	for _, wrong := range []string{"abc", "", "0", "2", "7", "2probe", "bA", "b-_-_"} {
 		t.Run("WebSocket/closes the session upon invalid packet format: "+wrong, func(t *testing.T) {
 			ws, s := b.openWS()
 			if err := ws.Send(wrong); err != nil {
@@ -477,6 +490,56 @@ func TestProtocolClose(t *testing.T) {
 		if got := engineio.Reason(200).String(); got != "unknown" {
 			t.Errorf("%q", got)
 		}
+	})
+	// OkHttp stops to read at a close frame, and engine.io-client-java does not
+	// answer one: it would hear of the end from its heartbeat, a minute later.
+	t.Run("WebSocket/to OkHttp the end is the end of the connection", func(t *testing.T) {
+		open := func(sid string) *wiretest.WS {
+			ws, err := b.tryWS(query(engineio.WebSocket, sid), "User-Agent: okhttp/3.12.12")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(ws.Close)
+			return ws
+		}
+		for _, r := range []engineio.Reason{engineio.SlowReader, engineio.Draining, engineio.Replaced, engineio.Expired} {
+			ws := open("")
+			s := b.next()
+			s.Send(engineio.Text([]byte("last words")))
+			s.Close(r)
+			if p, err := ws.Text(); err != nil || !strings.HasPrefix(p, "0{") {
+				t.Fatalf("%q, %v", p, err)
+			}
+			expectText(t, ws, "4last words")
+			if op, p, err := ws.Read(); !errors.Is(err, io.EOF) {
+				t.Errorf("%v: the WebSocket ended with opcode %d, %q, %v", r, op, p, err)
+			}
+			s.expectEnd(r)
+		}
+		_, s := b.openPoll()
+		ws := open(s.ID())
+		if err := ws.Write(wiretest.Texts("2probe", "5", "4on")); err != nil {
+			t.Fatal(err)
+		}
+		expectText(t, ws, "3probe", "4on")
+		s.Close(engineio.Draining)
+		if op, p, err := ws.Read(); !errors.Is(err, io.EOF) {
+			t.Errorf("upgraded: the WebSocket ended with opcode %d, %q, %v", op, p, err)
+		}
+		s.expectEnd(engineio.Draining)
+
+		// It says goodbye itself, and is answered; and after a DISCONNECT packet
+		// it closes, whatever comes.
+		ws = open("")
+		s = b.next()
+		if err := ws.Write(wiretest.Frame(true, wiretest.OpClose, []byte{3, 232})); err != nil {
+			t.Fatal(err)
+		}
+		expectClose(t, ws, 1000, "")
+		s.expectEnd(engineio.TransportClose)
+		ws = open("")
+		b.next().Close(engineio.ForcedClose)
+		expectClose(t, ws, 1000, "")
 	})
 }
 
@@ -581,13 +644,13 @@ func TestWebSocketViolations(t *testing.T) {
 	t.Run("a message that is read past, and the next", func(t *testing.T) {
 		ws, s := b.openWS()
 		big := "4" + strings.Repeat("x", 3_000_000)
-		if err := ws.Write(wiretest.Texts(big, "4next")); err != nil {
+		if err := ws.Write(wiretest.Texts(big, "4next", "b"+strings.Repeat("A", 2_000_000))); err != nil {
 			t.Fatal(err)
 		}
 		if err := ws.SendBinary(make([]byte, 1_000_001)); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.hear(3); got[0] != "large 3000001 "+strings.Repeat("x", 511) || got[1] != "text next" || got[2] != "large 1000001 " {
+		if got := s.hear(4); got[0] != "large 3000001 "+strings.Repeat("x", 511) || got[1] != "text next" || got[2] != "large 2000001 " || got[3] != "large 1000001 " {
 			t.Errorf("handled %.900q", got)
 		}
 		s.expectOpen()

@@ -114,8 +114,9 @@ const (
 )
 
 // Refuse answers a request with an Engine.IO error body. RetryAfter > 0 adds
-// the header of that name.
-func Refuse(w http.ResponseWriter, status, code int, message string, retryAfter time.Duration) {
+// the header of that name. The connection of one that asks for a WebSocket is
+// closed, as by the reference server: Swift's client hears of nothing else.
+func Refuse(w http.ResponseWriter, r *http.Request, status, code int, message string, retryAfter time.Duration) {
 	body, err := json.Marshal(struct {
 		Code    int    `json:"code"`
 		Message string `json:"message"`
@@ -126,6 +127,9 @@ func Refuse(w http.ResponseWriter, status, code int, message string, retryAfter 
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
+	if r.ProtoMajor == 1 && isUpgrade(r) {
+		h.Set("Connection", "close")
+	}
 	if retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((retryAfter+time.Second-1)/time.Second)))
 	}
@@ -134,16 +138,16 @@ func Refuse(w http.ResponseWriter, status, code int, message string, retryAfter 
 }
 
 // Forbid answers a request that the host's origin rules refuse.
-func Forbid(w http.ResponseWriter, message string) {
-	Refuse(w, http.StatusForbidden, codeForbidden, message, 0)
+func Forbid(w http.ResponseWriter, r *http.Request, message string) {
+	Refuse(w, r, http.StatusForbidden, codeForbidden, message, 0)
 }
 
-func badRequest(w http.ResponseWriter, message string) {
-	Refuse(w, http.StatusBadRequest, codeBadRequest, message, 0)
+func badRequest(w http.ResponseWriter, r *http.Request, message string) {
+	Refuse(w, r, http.StatusBadRequest, codeBadRequest, message, 0)
 }
 
-func unknownSession(w http.ResponseWriter) {
-	Refuse(w, http.StatusBadRequest, codeUnknownSession, "Session ID unknown", 0)
+func unknownSession(w http.ResponseWriter, r *http.Request) {
+	Refuse(w, r, http.StatusBadRequest, codeUnknownSession, "Session ID unknown", 0)
 }
 
 // ServeHTTP handles one request of a client: a handshake, a poll, a POST or a
@@ -151,7 +155,7 @@ func unknownSession(w http.ResponseWriter) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		badRequest(w, "Bad request: the query cannot be parsed")
+		badRequest(w, r, "Bad request: the query cannot be parsed")
 		return
 	}
 	if v := q.Get("EIO"); v != "4" {
@@ -160,12 +164,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				s.cfg.Log.Warn("a client speaks Engine.IO 3 (Socket.IO 2): update it to Socket.IO 4; said once")
 			})
 		}
-		Refuse(w, http.StatusBadRequest, codeBadVersion, "Unsupported protocol version", 0)
+		Refuse(w, r, http.StatusBadRequest, codeBadVersion, "Unsupported protocol version", 0)
 		return
 	}
 	transport := q.Get("transport")
 	if !slices.Contains(s.cfg.Transports, transport) {
-		Refuse(w, http.StatusBadRequest, codeUnknownTransport, "Transport unknown", 0)
+		Refuse(w, r, http.StatusBadRequest, codeUnknownTransport, "Transport unknown", 0)
 		return
 	}
 	sid := q.Get("sid")
@@ -174,7 +178,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if isUpgrade(r) {
-		badRequest(w, "Bad request: a WebSocket needs transport=websocket")
+		badRequest(w, r, "Bad request: a WebSocket needs transport=websocket")
 		return
 	}
 	if sid == "" {
@@ -183,7 +187,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	sock := s.socket(sid)
 	if sock == nil {
-		unknownSession(w)
+		unknownSession(w, r)
 		return
 	}
 	switch r.Method {
@@ -192,7 +196,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		sock.servePost(w, r)
 	default:
-		badRequest(w, "Bad request: a session is polled with GET and sent to with POST")
+		badRequest(w, r, "Bad request: a session is polled with GET and sent to with POST")
 	}
 }
 
@@ -202,13 +206,13 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) *Socket {
 	draining := s.draining
 	s.mu.Unlock()
 	if draining {
-		Refuse(w, http.StatusServiceUnavailable, codeBadRequest, "draining: the server shuts down", time.Second)
+		Refuse(w, r, http.StatusServiceUnavailable, codeBadRequest, "draining: the server shuts down", time.Second)
 		return nil
 	}
 	addr := s.cfg.RemoteAddr(r)
 	key := addrKey(addr)
 	if !s.opening.take(key) {
-		Refuse(w, http.StatusServiceUnavailable, codeBadRequest, "unavailable: too many connections in their handshake", 2*time.Second)
+		Refuse(w, r, http.StatusServiceUnavailable, codeBadRequest, "unavailable: too many connections in their handshake", 2*time.Second)
 		return nil
 	}
 	return &Socket{srv: s, id: newID(), number: s.admitted.Add(1), remote: addr, capKey: key, request: s.cfg.Keep(r), opened: s.now()}

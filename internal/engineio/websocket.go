@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -49,6 +50,8 @@ type wsConn struct {
 	raw  *rawConn // nil: nc is not plain TCP, or not on a system for it
 	// current: the socket's transport. Only the reader touches it.
 	current bool
+	// deaf: the client does not hear a close frame, only the connection's end.
+	deaf bool
 
 	// What was read and is not yet taken: the first n bytes of in, which is nil
 	// or long enough for more. The reader's.
@@ -72,34 +75,34 @@ func newWSConn(sock *Socket, nc net.Conn, current bool) *wsConn {
 // that asks to take over from polling.
 func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, sid string) {
 	if r.Method != http.MethodGet {
-		Refuse(w, http.StatusBadRequest, codeBadMethod, "Bad handshake method", 0)
+		Refuse(w, r, http.StatusBadRequest, codeBadMethod, "Bad handshake method", 0)
 		return
 	}
 	if r.ProtoMajor != 1 || !isUpgrade(r) || !headerHas(r.Header, "Connection", "upgrade") {
-		badRequest(w, "Bad request: transport=websocket needs an HTTP/1.1 upgrade to websocket")
+		badRequest(w, r, "Bad request: transport=websocket needs an HTTP/1.1 upgrade to websocket")
 		return
 	}
 	if r.Header.Get("Sec-WebSocket-Version") != "13" {
 		w.Header().Set("Sec-WebSocket-Version", "13")
-		Refuse(w, http.StatusUpgradeRequired, codeBadRequest, "Bad request: WebSocket version 13 is required", 0)
+		Refuse(w, r, http.StatusUpgradeRequired, codeBadRequest, "Bad request: WebSocket version 13 is required", 0)
 		return
 	}
 	key := r.Header.Get("Sec-WebSocket-Key")
 	if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) != 16 {
-		badRequest(w, "Bad request: Sec-WebSocket-Key is not 16 bytes of base64")
+		badRequest(w, r, "Bad request: Sec-WebSocket-Key is not 16 bytes of base64")
 		return
 	}
 
 	var sock *Socket
 	if sid != "" {
 		if sock = s.socket(sid); sock == nil {
-			unknownSession(w)
+			unknownSession(w, r)
 			return
 		}
 	} else if sock = s.admit(w, r); sock == nil {
 		return
 	}
-	nc, early, err := s.hijack(w)
+	nc, early, err := s.hijack(w, r)
 	if err != nil {
 		if sid == "" {
 			s.opening.release(sock.capKey)
@@ -107,6 +110,9 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, sid stri
 		return
 	}
 	c := newWSConn(sock, nc, sid == "")
+	// OkHttp reads no more after a close frame, and engine.io-client-java leaves
+	// it at that: it would miss the end until its heartbeat fails.
+	c.deaf = strings.HasPrefix(r.UserAgent(), "okhttp/")
 	answer := appendAccept(nil, key)
 	if sid == "" {
 		s.openWebSocket(c, answer, early)
@@ -124,13 +130,13 @@ func appendAccept(b []byte, key string) []byte {
 
 // hijack takes the connection out of the HTTP server, with what of it was read
 // already, and clears the deadlines that server has set.
-func (s *Server) hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
+func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (net.Conn, []byte, error) {
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		s.noHijack.Do(func() {
 			s.cfg.Log.Error("WebSockets cannot work here: a middleware in front hides the connection (its ResponseWriter needs Hijack or Unwrap), or the request is HTTP/2; clients stay on polling; said once", "err", err)
 		})
-		badRequest(w, "Bad request: this server cannot upgrade the connection to WebSocket")
+		badRequest(w, r, "Bad request: this server cannot upgrade the connection to WebSocket")
 		return nil, nil, err
 	}
 	early, err := buffered(rw.Reader)
@@ -381,6 +387,14 @@ func (c *wsConn) text(p []byte) error {
 	if !c.current {
 		return c.probeText(p)
 	}
+	if p[0] == packetBase64 { // clients may be told to, or have meant it for a POST
+		data, ok := decodeBinary(p[1:])
+		if !ok {
+			return violation("malformed base64")
+		}
+		c.sock.binary(data)
+		return nil
+	}
 	c.calm, c.begun = p[0] == packetPong || !c.begun, true
 	if !c.sock.packet(p[0], p[1:]) {
 		return errClosed
@@ -440,11 +454,14 @@ func (c *wsConn) tooLarge(head []byte, size int) error {
 	if !c.current {
 		return errNotProbe
 	}
-	if head != nil {
-		if head[0] != packetMessage {
-			return &closeError{TooLarge, "packet too large"}
-		}
+	switch {
+	case head == nil:
+	case head[0] == packetBase64:
+		head = nil
+	case head[0] == packetMessage:
 		head = head[1:]
+	default:
+		return &closeError{TooLarge, "packet too large"}
 	}
 	if c.sock.enter() {
 		defer c.sock.leave()
@@ -488,8 +505,13 @@ func (c *wsConn) write(b []byte) bool {
 	return true
 }
 
-// bye writes the close frame. Nothing is written after it.
+// bye writes the close frame. Nothing is written after it. To a client that is
+// deaf to it the close of the connection, which follows, says as much; but its
+// own goodbye is answered.
 func (c *wsConn) bye(code int, text string) {
+	if c.deaf && code != closeNormal {
+		return
+	}
 	p := binary.BigEndian.AppendUint16(nil, uint16(code))
 	c.write(control(opClose, append(p, text...)).wire)
 }

@@ -73,9 +73,14 @@ func HandshakeWS(nc net.Conn, host, query string, headers ...string) (*WS, error
 // HandshakeWSAt is HandshakeWS where the server is at another path.
 func HandshakeWSAt(nc net.Conn, host, path, query string, headers ...string) (*WS, error) {
 	extra := strings.Join(append(headers, ""), "\r\n")
+	return RequestWS(nc, fmt.Sprintf("GET %s?%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", path, query, host, extra))
+}
+
+// RequestWS opens a WebSocket with a request that is sent as it is.
+func RequestWS(nc net.Conn, request string) (*WS, error) {
 	_ = nc.SetDeadline(time.Now().Add(Timeout))
-	if _, err := fmt.Fprintf(nc, "GET %s?%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", path, query, host, extra); err != nil {
+	if _, err := io.WriteString(nc, request); err != nil {
 		return nil, err
 	}
 	r := bufio.NewReader(nc)
