@@ -42,7 +42,7 @@ func TestEverythingAtOnce(t *testing.T) {
 				}
 			}
 			b := newBed(t, heymanito.WithPresence(store), heymanito.WithHooks(hooks),
-				heymanito.WithOfflineGrace(time.Millisecond), heymanito.WithMaxDevices(5))
+				heymanito.WithOfflineGrace(time.Millisecond), heymanito.WithMaxDevices(5), heymanito.WithRingLimits(1000, 1000))
 			friend := wiretest.Connect(t, b.URL, "friend")
 			var kicked, told atomic.Int64
 			stop := make(chan struct{})

@@ -239,8 +239,9 @@ func (c *client) Close(bool) { c.conn.Close(engineio.ForcedClose) }
 
 // ReadyState implements engine.Socket.
 func (c *client) ReadyState() string {
+	state := c.state.Load() // before the client connects because this has been asked
 	c.look.Do(func() { close(c.looked) })
-	switch c.state.Load() {
+	switch state {
 	case stateOpening:
 		return "opening"
 	case stateOpen:
