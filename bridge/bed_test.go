@@ -136,3 +136,5 @@ func (n *tally) get(name string) int {
 	defer n.mu.Unlock()
 	return n.of[name]
 }
+
+func echo(_ context.Context, e heymanito.Event) (any, error) { return e.Args[0], nil }

@@ -63,7 +63,17 @@ export async function startServerIn(env, ...flags) {
   assert.ok(bin, "EXAMPLE_BIN must be the path of the built example: go build -race -o /some/where ./example (make test does it)");
   const addr = flags.includes("-addr") ? [] : ["-addr", "127.0.0.1:0"];
   const insecure = flags.some((flag) => flag.startsWith("-insecure")) ? [] : ["-insecure"];
-  const child = spawn(bin, [...addr, ...flags, ...insecure], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const server = await startProgram(bin, env, ...addr, ...flags, ...insecure);
+  return {
+    ...server,
+    flags: flags.filter((f, i) => f !== "-addr" && flags[i - 1] !== "-addr"),
+    keeps: !flags.includes("-no-inbox"),
+  };
+}
+
+/** Starts a server that says where it listens in its first line. */
+export async function startProgram(bin, env, ...args) {
+  const child = spawn(bin, args, { env, stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text) => (log += text));
@@ -80,8 +90,6 @@ export async function startServerIn(env, ...flags) {
   return {
     url,
     addr: new URL(url).host,
-    flags: flags.filter((f, i) => f !== "-addr" && flags[i - 1] !== "-addr"),
-    keeps: !flags.includes("-no-inbox"),
     pid: child.pid,
     log: () => log,
     /** Ends the server by its pid and checks that it was well until then. */
