@@ -38,15 +38,13 @@ func (s *Server) Online(ctx context.Context, users ...string) (known []Presence,
 // are refused, as are values that are no JSON, with CodeInvalid; more than
 // [WithMaxPayload] bytes with CodeTooLarge.
 func (s *Server) Emit(ctx context.Context, user, event string, args ...any) (int, error) {
-	switch _, builtIn := builtin()[event]; {
+	switch {
 	case s.ctx.Err() != nil:
 		return 0, ErrClosed
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
-	case reserved(event):
-		return 0, Errorf(CodeInvalid, "Emit: %q is reserved by Socket.IO: choose another event name", event)
-	case builtIn || ours(event):
-		return 0, Errorf(CodeInvalid, "Emit: %q is an event of heymanito's own: choose another name", event)
+	case s.cfg.owner(event) != "":
+		return 0, Errorf(CodeInvalid, "Emit: %q is an event of %s's own: choose another name", event, s.cfg.owner(event))
 	}
 	size, body, attachments := 0, []byte(nil), [][]byte(nil)
 	for i, arg := range args {

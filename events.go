@@ -16,7 +16,7 @@ import (
 // the status: members of a JSON object, each preceded by a comma.
 type handler func(ctx context.Context, d *device, e *socketio.Event) (fields []byte, err *Error)
 
-// builtin names the events of the contract; see eventHandlers.
+// builtin is the events of the contract that clients send; see eventHandlers.
 func builtin() map[string]func(*Server) handler {
 	return map[string]func(*Server) handler{
 		"sendMessage":     func(s *Server) handler { return s.sendMessage },
@@ -35,22 +35,27 @@ func builtin() map[string]func(*Server) handler {
 	}
 }
 
-// ours reports whether an event is one that the server tells clients: nobody else
-// may.
-func ours(name string) bool {
+// owner says whose an event name is: Socket.IO's, heymanito's, whose events a
+// client sends or is told, or nobody's, "": then a host may use it.
+func (c *config) owner(name string) string {
+	if c.builtin[name] != nil {
+		return "heymanito"
+	}
 	switch name {
+	case "", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error":
+		return "Socket.IO"
 	case "online_users", "contact_online", "contact_offline", "authExpiring", "sessionEnded", "inboxReady",
 		eventReceive, eventSent, eventDelivered, eventRead, eventConvRead, EventErased,
 		"incomingCall", "callRinging", "callAccepted", "callRejected", "callCancelled", "callEnded", "missedCall":
-		return true
+		return "heymanito"
 	}
-	return false
+	return ""
 }
 
 // eventHandlers is every event this server knows.
 func (s *Server) eventHandlers() map[string]*event {
 	events := map[string]*event{}
-	for name, bind := range builtin() {
+	for name, bind := range s.cfg.builtin {
 		events[name] = &event{handle: bind(s)}
 	}
 	for name, f := range s.cfg.handlers {

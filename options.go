@@ -27,6 +27,7 @@ type config struct {
 	keep     bool // what users miss; false: WithoutInbox
 	calls    CallStore
 	rooms    Rooms // nil: calls have rooms in name only
+	builtin  map[string]func(*Server) handler
 	handlers map[string]EventFunc
 	relays   map[string]bool // name → volatile
 
@@ -62,6 +63,7 @@ func newConfig(opts []Option) *config {
 	c := &config{
 		log:              slog.Default(),
 		keep:             true,
+		builtin:          builtin(),
 		handlers:         map[string]EventFunc{},
 		relays:           map[string]bool{},
 		origins:          map[string]bool{},
@@ -203,21 +205,9 @@ type Event struct {
 	Attachments [][]byte // what binary placeholders in Args number
 }
 
-// reserved names belong to Socket.IO itself.
-func reserved(name string) bool {
-	switch name {
-	case "", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error":
-		return true
-	}
-	return false
-}
-
 func (c *config) register(option, name string) {
-	if reserved(name) {
-		badOption(option, "%q is reserved by Socket.IO: choose another event name", name)
-	}
-	if _, builtIn := builtin()[name]; builtIn || ours(name) {
-		badOption(option, "%q is an event of heymanito's own: choose another name, or use Hooks", name)
+	if owner := c.owner(name); owner != "" {
+		badOption(option, "%q is an event of %s's own: choose another name, or use Hooks", name, owner)
 	}
 	_, on := c.handlers[name]
 	_, relayed := c.relays[name]
