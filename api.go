@@ -26,7 +26,11 @@ func (s *Server) Online(ctx context.Context, users ...string) (known []Presence,
 		return nil, ErrClosed
 	}
 	defer s.recovered("PresenceStore.Online", CodeInternal, &err)
-	return s.cfg.presence.Online(ctx, users)
+	known, err = s.cfg.presence.Online(ctx, users)
+	if err == nil && len(known) != len(users) {
+		return nil, Errorf(CodeInternal, "PresenceStore.Online was asked about %d users and has answered about %d: it must answer about each, in their order", len(users), len(known))
+	}
+	return known, err
 }
 
 // Emit sends an event of the host's own to every device that a user has on this
