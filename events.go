@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/heymanito/heymanito/internal/jsonspan"
@@ -15,6 +16,30 @@ import (
 // handler handles one event of a device. fields is what its ack says besides
 // the status: members of a JSON object, each preceded by a comma.
 type handler func(ctx context.Context, d *device, e *socketio.Event) (fields []byte, err *Error)
+
+// event is what clients may send by one name.
+type event struct {
+	handle handler // nil: nothing
+
+	ok     atomic.Uint64
+	failed tally // by code
+}
+
+func (e *event) count(err *Error) {
+	if err == nil {
+		e.ok.Add(1)
+		return
+	}
+	e.failed.add(string(err.Code))
+}
+
+func (e *event) outcomes() map[string]uint64 {
+	all := e.failed.all()
+	if n := e.ok.Load(); n > 0 {
+		all["ok"] = n
+	}
+	return all
+}
 
 // builtin is the events of the contract that clients send; see eventHandlers.
 func builtin() map[string]func(*Server) handler {

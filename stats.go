@@ -127,30 +127,6 @@ func (t *tally) all() map[string]uint64 {
 	return maps.Clone(t.of)
 }
 
-// event is what clients may send by one name.
-type event struct {
-	handle handler // nil: nothing
-
-	ok     atomic.Uint64
-	failed tally // by code
-}
-
-func (e *event) count(err *Error) {
-	if err == nil {
-		e.ok.Add(1)
-		return
-	}
-	e.failed.add(string(err.Code))
-}
-
-func (e *event) outcomes() map[string]uint64 {
-	all := e.failed.all()
-	if n := e.ok.Load(); n > 0 {
-		all["ok"] = n
-	}
-	return all
-}
-
 // latencies is how long the host's code took, by name. The zero one is empty.
 type latencies struct{ of sync.Map } // string → *latency
 
