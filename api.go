@@ -26,6 +26,8 @@ func (s *Server) Online(ctx context.Context, users ...string) (known []Presence,
 		return nil, ErrClosed
 	}
 	defer s.recovered("PresenceStore.Online", CodeInternal, &err)
+	ctx, over := s.presenceLimit(ctx, "PresenceStore.Online")
+	defer over()
 	known, err = s.cfg.presence.Online(ctx, users)
 	if err == nil && len(known) != len(users) {
 		return nil, Errorf(CodeInternal, "PresenceStore.Online was asked about %d users and has answered about %d: it must answer about each, in their order", len(users), len(known))

@@ -57,8 +57,8 @@ func (s *Server) Forget(ctx context.Context, user string) error {
 
 func (s *Server) forgetPresence(ctx context.Context, user string) (err error) {
 	defer s.recovered("PresenceStore.Forget", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
+	ctx, over := s.presenceLimit(ctx, "PresenceStore.Forget")
+	defer over()
 	return s.cfg.presence.Forget(ctx, user)
 }
 
