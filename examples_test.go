@@ -13,7 +13,7 @@ import (
 // Whatever a host can call, set or hook into has an Example in its package that
 // does it.
 func TestExamples(t *testing.T) {
-	for _, dir := range []string{"."} {
+	for _, dir := range []string{".", "middleware", "livekit", "heymanitotest", "presencetest", "inboxtest", "callstest", "boltinbox", "metrics"} {
 		p, used := manual(t, dir)
 		need := func(name string, names ...string) {
 			for _, n := range append(names, name) {
