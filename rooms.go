@@ -31,8 +31,8 @@ type RoomGrant struct {
 // RoomToken is what a client needs to join a room.
 type RoomToken struct {
 	Token   string
-	URL     string // of the media server, as clients reach it
-	Expires time.Time
+	URL     string    // of the media server, as clients reach it
+	Expires time.Time // until then it lets somebody join
 }
 
 // RoomEvent is something that has happened in a room.
