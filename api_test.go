@@ -176,8 +176,11 @@ func TestAPIAfterShutdown(t *testing.T) {
 		}
 		_, online := a.Online(t.Context(), "ann")
 		_, emitted := a.Emit(t.Context(), "ann", "news")
+		_, minted := a.CallToken(t.Context(), "ann", "r", "phone")
+		_, inspected := a.Inspect(t.Context(), "ann")
+		_, sent := a.Send(t.Context(), heymanito.Message{From: "ann", To: "bob"})
 		for name, err := range map[string]error{
-			"Online": online, "Emit": emitted, "ContactsChanged": a.ContactsChanged(t.Context(), "ann"), "Forget": a.Forget(t.Context(), "ann"),
+			"Online": online, "Emit": emitted, "CallToken": minted, "Inspect": inspected, "Send": sent, "ContactsChanged": a.ContactsChanged(t.Context(), "ann"), "Forget": a.Forget(t.Context(), "ann"),
 		} {
 			if !errors.Is(err, heymanito.ErrClosed) {
 				t.Errorf("%s after Shutdown: %v", name, err)

@@ -127,6 +127,9 @@ func (s *Server) getCallToken(ctx context.Context, d *device, e *socketio.Event)
 // without a device; CodeUnavailable when the store is down; CodeInternal when the
 // [Rooms] make no token.
 func (s *Server) CallToken(ctx context.Context, user, call, device string) (RoomToken, error) {
+	if s.ctx.Err() != nil {
+		return RoomToken{}, ErrClosed
+	}
 	if id, ok := callOfRoom(call); ok {
 		call = id
 	}
