@@ -180,7 +180,8 @@ func TestAPIAfterShutdown(t *testing.T) {
 		_, inspected := a.Inspect(t.Context(), "ann")
 		_, sent := a.Send(t.Context(), heymanito.Message{From: "ann", To: "bob"})
 		for name, err := range map[string]error{
-			"Online": online, "Emit": emitted, "CallToken": minted, "Inspect": inspected, "Send": sent, "ContactsChanged": a.ContactsChanged(t.Context(), "ann"), "Forget": a.Forget(t.Context(), "ann"),
+			"Online": online, "Emit": emitted, "CallToken": minted, "Inspect": inspected, "Send": sent,
+			"ContactsChanged": a.ContactsChanged(t.Context(), "ann"), "Forget": a.Forget(t.Context(), "ann"),
 		} {
 			if !errors.Is(err, heymanito.ErrClosed) {
 				t.Errorf("%s after Shutdown: %v", name, err)

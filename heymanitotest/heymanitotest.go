@@ -10,9 +10,10 @@
 //		bob.Expect("receiveMessage").Into(t, 0, &message)
 //	}
 //
-// What does not happen within [Timeout] fails the test, with all that the client
-// has heard. Clients are on WebSocket, without the polling that stock clients
-// begin with, and do not reconnect by themselves.
+// The first functions are [Serve] and [App.Connect]; a [Client] then asks and
+// expects. What does not happen within [Timeout] fails the test, with all that the
+// client has heard. Clients are on WebSocket, without the polling that stock
+// clients begin with, and do not reconnect by themselves. They end with the test.
 package heymanitotest
 
 import (
@@ -30,7 +31,7 @@ import (
 )
 
 // Timeout is how long a client waits for what it expects, unless [Within] says
-// otherwise.
+// otherwise: 10 s, so that it is a busy machine that fails no test.
 const Timeout = wiretest.Timeout
 
 // App is a host's handler being served.
@@ -46,8 +47,9 @@ type AppOption func(*App)
 // Path says where the heymanito server is mounted; "/socket.io/" if not given.
 func Path(path string) AppOption { return func(a *App) { a.path = path } }
 
-// Serve serves h on a loopback address until the test ends. To shut the heymanito
-// server in it down is the test's: before this one ends (t.Cleanup, after Serve).
+// Serve serves h on a loopback address until the test ends. Shutting down the
+// heymanito server in it is up to the test. Use t.Cleanup after Serve, so that it
+// is done before h is served no more.
 func Serve(t testing.TB, h http.Handler, opts ...AppOption) *App {
 	t.Helper()
 	srv := httptest.NewServer(h)
@@ -86,7 +88,7 @@ func Query(key, value string) Option {
 	return func(s *settings) { s.wire = append(s.wire, wiretest.Query(key, value)) }
 }
 
-// Within says how long the client waits for what it expects.
+// Within says how long the client waits for what it expects; [Timeout] if not given.
 func Within(d time.Duration) Option { return func(s *settings) { s.within = d } }
 
 func (a *App) try(t testing.TB, user string, opts []Option) (*Client, error) {
@@ -124,7 +126,8 @@ func (a *App) Connect(t testing.TB, user string, opts ...Option) *Client {
 // Refused connects a device of user that is not to be let in, and returns the
 // code: that of the CONNECT_ERROR, after which stock clients stop; or
 // CodeUnavailable when the transport was closed, or the handshake answered 503,
-// after which they try again. It fails the test when the device is let in.
+// after which they try again. It fails the test when the device is let in, and
+// when the handshake is answered otherwise, say 403 for its Origin.
 func (a *App) Refused(t testing.TB, user string, opts ...Option) heymanito.Code {
 	t.Helper()
 	_, err := a.try(t, user, opts)
@@ -153,8 +156,8 @@ func (a *App) Refused(t testing.TB, user string, opts ...Option) heymanito.Code 
 // Client is a device of a user. It answers pings, and keeps all that it hears until
 // it is asked for. Its methods that wait are for one goroutine at a time.
 type Client struct {
-	User     string
-	SocketID string
+	User     string // chatPath
+	SocketID string // the server's name for it, see [heymanito.Device]
 
 	t      testing.TB
 	wire   *wiretest.Client
@@ -164,14 +167,15 @@ type Client struct {
 // Event is an event that a client has heard.
 type Event struct {
 	Name        string
-	Args        []json.RawMessage // as they came
-	Attachments [][]byte          // what placeholders in Args number
+	Args        []json.RawMessage // as they came, byte for byte
+	Attachments [][]byte          // binary data, which placeholders in Args stand for
 }
 
 // String is the event in a line: its name and the beginnings of its arguments.
 func (e Event) String() string { return wiretest.Event(e).String() }
 
-// Into decodes an argument of the event into v, or fails the test.
+// Into decodes an argument of the event, the first of which is 0, into v, or fails
+// the test.
 func (e Event) Into(t testing.TB, arg int, v any) {
 	t.Helper()
 	if arg >= len(e.Args) {
@@ -184,10 +188,10 @@ func (e Event) Into(t testing.TB, arg int, v any) {
 
 // Ack is the answer to an event.
 type Ack struct {
-	Status  string         // "ok" or "error"
-	Code    heymanito.Code // of an error
-	Message string
-	Raw     json.RawMessage // all of it
+	Status  string          // "ok" or "error"
+	Code    heymanito.Code  // of an error
+	Message string          // of an error, in words
+	Raw     json.RawMessage // all of it: an object
 
 	event string
 }
@@ -218,14 +222,14 @@ func (a Ack) Into(t testing.TB, v any) {
 }
 
 // Emit sends an event and waits for nothing. Each of args becomes an argument, as
-// JSON.
+// JSON ([json.Marshal]). It fails the test when the connection has ended.
 func (c *Client) Emit(event string, args ...any) {
 	c.t.Helper()
 	c.wire.Emit(event, c.arguments(event, args)...)
 }
 
-// Ask sends an event and waits for its ack. Each of args becomes an argument, as
-// JSON.
+// Ask sends an event and waits for its ack, [Timeout] at the most. Each of args
+// becomes an argument, as JSON ([json.Marshal]).
 func (c *Client) Ask(event string, args ...any) Ack {
 	c.t.Helper()
 	got := c.wire.EmitAck(event, c.arguments(event, args)...)
@@ -283,7 +287,8 @@ func (c *Client) Heard() []Event {
 // Disconnect says goodbye, as socket.disconnect() of a stock client does.
 func (c *Client) Disconnect() { c.wire.Goodbye() }
 
-// Cut breaks the connection without a word, as a tunnel does.
+// Cut breaks the connection without a word, as a phone does whose network changes:
+// the user stays online for the offline grace.
 func (c *Client) Cut() { c.wire.Cut() }
 
 // ExpectEnd waits until the server has ended the connection, fails the test when
