@@ -50,7 +50,7 @@ const (
 // of it is for a [CallStore] to keep. Its slices are not to be changed.
 type Call struct {
 	ID          string          // 128 random bits, as text
-	Room        string          // where the two talk; with [WithRooms] it is "hm_" and the ID, else what the client says
+	Room        string          // where the two talk: with [WithRooms] "hm_" and the ID; else what the client says, or the same if it says none
 	Caller      string          // chatPath
 	Callee      string          // chatPath
 	CallerInfo  json.RawMessage // any JSON; nil when absent, and in what a store has of a call that has ended

@@ -81,7 +81,8 @@ func (e *Error) Retryable() bool {
 // one user block another without telling the blocked one.
 var ErrSilently = errors.New("heymanito: silently refused")
 
-// ErrClosed is what methods of a [Server] return that have an error, after Shutdown.
+// ErrClosed is returned, after Shutdown, by every method of a [Server] that returns
+// an error, but Shutdown itself.
 var ErrClosed = errors.New("heymanito: server closed")
 
 // message is what the client reads: the Error's own words, or the code's.

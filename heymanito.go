@@ -1,7 +1,7 @@
 // Package heymanito is the real-time back end of the chat app "Hey Manito!" as
-// a Go package: presence, one-to-one messages, receipts ("entregado", "leído") and
-// the signalling that rings a phone. It serves stock Socket.IO 4 clients, inside
-// any net/http server:
+// a Go package: presence, one-to-one messages, receipts ("entregado", which is
+// delivered, and "leído", which is read) and the signalling that rings a phone. It
+// serves stock Socket.IO 4 clients, inside any net/http server:
 //
 //	rt := heymanito.New(
 //		heymanito.WithAuth(tokens.Auth), // who a client is: middleware.NewJWT, or any function
@@ -29,14 +29,21 @@
 // the one that no program in production goes without. [Hooks] are the host's part
 // in what users do: [Hooks].Authorize before it happens, BeforeMessage to store a
 // message, OnUndelivered to push it. [On], [Relay] and [RelayVolatile] add events
-// of the host's own.
+// of the host's own. With [WithRooms] calls have rooms at a media server; package
+// livekit has those.
+//
+// Whatever a client may cost is bounded: [WithRates], [WithMaxPayload],
+// [WithMaxQueue], [WithMaxDevices], [WithHandshakeLimits], [WithMaxHandshakes],
+// [WithRingLimits]. So is the time in which it is noticed that one has gone:
+// [WithHeartbeat], [WithOfflineGrace].
 //
 // # What a host does
 //
 // From its own code it sends ([Server.Send], [Server.Emit]), asks ([Server.Online],
 // [Server.Devices], [Server.Stats], [Server.Inspect]) and decides
 // ([Server.Disconnect], [Server.ContactsChanged], [Server.Forget]). All of these
-// may be called from within hooks.
+// may be called from within hooks. At the end it calls [Server.Shutdown], before
+// that of its http.Server.
 //
 // # What is kept, and where
 //
@@ -45,6 +52,9 @@
 // file; packages presencetest, inboxtest and callstest check one that you write.
 // Their life is the host's: whoever opens a store closes it, after
 // [Server.Shutdown].
+//
+// A node knows the devices that are connected to itself. Nothing carries a message
+// from one node to another yet: run one process.
 //
 // # Errors
 //

@@ -211,7 +211,7 @@ type EventFunc func(ctx context.Context, e Event) (result any, err error)
 type Event struct {
 	Name        string
 	Device      Device
-	Args        [][]byte // JSON values, as the client sent them, the ack's callback left out; may be empty
+	Args        [][]byte // JSON values, as the client sent them; may be empty
 	Attachments [][]byte // binary data, which {"_placeholder":true,"num":0} in Args stands for; 10 at most
 }
 
@@ -253,8 +253,8 @@ func Relay(name string) Option {
 }
 
 // RelayVolatile is Relay for events that are worth nothing later, such as
-// "typing": for a device that has yet to take what is queued for it they are
-// dropped.
+// "typing": they are dropped, not queued, for a device that is behind: for which
+// more than 16 KiB are queued, or which is between two polls.
 func RelayVolatile(name string) Option {
 	return func(c *config) {
 		c.register("RelayVolatile", name)
