@@ -23,7 +23,8 @@ var quiet = heymanito.WithLogger(slog.New(slog.DiscardHandler))
 // stage is a handler that is served, with a realtime server in it.
 type stage struct {
 	*heymanitotest.App
-	t *wiretest.Example
+	t  *wiretest.Example
+	rt *heymanito.Server
 }
 
 // serve serves a realtime server that is mounted nowhere.
@@ -39,15 +40,20 @@ func serveIn(h http.Handler, rt *heymanito.Server, opts ...heymanitotest.AppOpti
 		now() // nobody is to reconnect one after the other
 		_ = rt.Shutdown(ctx)
 	})
-	return &stage{app, t}
+	return &stage{app, t, rt}
 }
 
 // close ends the clients, the server and what serves it, in this order.
 func (s *stage) close() { s.t.Close() }
 
-// connect is Connect, which in a test of yours takes its t.
+// connect is Connect, which in a test of yours takes its t. From inboxReady on what
+// is for a device is sent to it at once.
 func (s *stage) connect(user string, opts ...heymanitotest.Option) *heymanitotest.Client {
-	return s.Connect(s.t, user, opts...)
+	c := s.Connect(s.t, user, opts...)
+	if s.rt.Stats().Inbox != nil {
+		c.Expect("inboxReady")
+	}
+	return c
 }
 
 // refused is Refused, likewise.

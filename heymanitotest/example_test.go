@@ -47,6 +47,7 @@ func Example() {
 
 		alice := app.Connect(t, "alice", heymanitotest.Token("secret"))
 		bob := app.Connect(t, "bob", heymanitotest.Token("secret"))
+		bob.Expect("inboxReady") // he has what was waiting for him
 		message := map[string]any{"id": "m1", "senderChatPath": "alice", "recipientChatPath": "bob", "content": "hola"}
 		var ack struct{ Delivery string }
 		alice.Ask("sendMessage", message).OK(t).Into(t, &ack)

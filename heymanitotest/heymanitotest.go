@@ -111,8 +111,10 @@ func (a *App) try(t testing.TB, user string, opts []Option) (*Client, error) {
 	return &Client{User: user, SocketID: c.SID, t: t, wire: c, within: s.within}, nil
 }
 
-// Connect connects a device of user, and returns when it knows who is online. It
-// fails the test when the device is not let in.
+// Connect connects a device of user, and returns when it knows who is online. What
+// was waiting for it in the inbox comes then, up to the event inboxReady: a message
+// that is sent to it before that is acked "queued". It fails the test when the
+// device is not let in.
 func (a *App) Connect(t testing.TB, user string, opts ...Option) *Client {
 	t.Helper()
 	c, err := a.try(t, user, opts)
