@@ -3,6 +3,7 @@ package heymanito
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"github.com/heymanito/heymanito/internal/socketio"
@@ -103,10 +104,15 @@ func (s *Server) Emit(ctx context.Context, user, event string, args ...any) (int
 func (s *Server) Disconnect(user, code string) int {
 	frames := sessionEnded(code)
 	devices := s.registry.devices(user)
+	guests := s.guests.conns(user) // before their namespaces are left with the rest
 	for _, d := range devices {
+		guests = slices.DeleteFunc(guests, func(c *socketio.Conn) bool { return c == d.conn })
 		d.conn.Disconnect(frames...)
 	}
-	return len(devices)
+	for _, c := range guests {
+		c.Disconnect()
+	}
+	return len(devices) + len(guests)
 }
 
 // ContactsChanged re-evaluates who sees user and whom user sees, by calling

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"runtime/debug"
 	"slices"
@@ -36,32 +37,49 @@ const (
 func (h *host) Connect(ctx context.Context, c *socketio.Conn, auth []byte) (err error) {
 	s := (*Server)(h)
 	defer s.recovered("connect", CodeInternal, &err)
-	d, e := s.identify(ctx, c, auth)
-	if e == nil {
-		e = s.welcome(ctx, d)
+	r := c.Request()
+	if x, ok := c.Others().(*crossing); ok {
+		r = x.request // which was let into another namespace, maybe, and then forgotten
 	}
-	switch {
-	case e == nil:
-		s.numbers.connected.Add(1)
-		return nil
-	case errors.Is(e, errWentAway):
-		return e
+	d, e := s.identify(ctx, c, r, "/", auth)
+	if e != nil {
+		return s.turnedAway(e)
 	}
+	if err := s.cross(ctx, d, auth); err != nil {
+		return s.turnedAway(err)
+	}
+	if e := s.welcome(ctx, d); e != nil {
+		return s.turnedAway(e)
+	}
+	s.numbers.connected.Add(1)
+	if d.socket != nil {
+		d.socket.Enter()
+	}
+	return nil
+}
+
+// turnedAway takes note of why a client is not let in, and returns what it is
+// told: a *socketio.Refusal, or another error, whereupon it comes back.
+func (s *Server) turnedAway(err error) error {
+	if errors.Is(err, errWentAway) {
+		return err
+	}
+	if refusal, ok := errors.AsType[*socketio.Refusal](err); ok {
+		s.numbers.refused.add(string(CodeForbidden))
+		s.log.Info("a client was refused by a middleware of IO()", "message", refusal.Message)
+		return refusal
+	}
+	e := asError(err, CodeUnavailable)
 	s.numbers.refused.add(string(e.Code))
-	switch {
-	case e.Code == CodeUnavailable:
+	switch e.Code {
+	case CodeUnavailable:
 		s.log.Warn("a client could not be let in, it will try again", "err", e)
 		return e
-	case e.Code == CodeInternal:
+	case CodeInternal:
 		s.log.Error("a client could not be let in, it will try again", "err", e)
 		return e
 	}
 	s.log.Info("a client was refused", "code", string(e.Code), "err", e)
-	return refusal(e)
-}
-
-// refusal is an error as CONNECT_ERROR tells it.
-func refusal(e *Error) error {
 	return &socketio.Refusal{
 		Message: string(e.Code),
 		Data:    map[string]any{"code": string(e.Code), "message": e.message()},
@@ -70,9 +88,9 @@ func refusal(e *Error) error {
 
 var errWentAway = &Error{Code: CodeUnavailable, Message: "the client has gone"}
 
-// identify says who a client is: the auth hook's word, or the userId alone.
-func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*device, *Error) {
-	r := c.Request()
+// identify says who a client is that wants into a namespace: the auth hook's
+// word, or the userId alone. r opened its connection.
+func (s *Server) identify(ctx context.Context, c *socketio.Conn, r *http.Request, namespace string, auth []byte) (*device, *Error) {
 	if r == nil {
 		return nil, errWentAway
 	}
@@ -99,7 +117,7 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 	}
 	id := Identity{ChatPath: strings.Clone(userID)} // the rest of the query does not stay with it
 	if s.cfg.auth != nil {
-		if id, e = s.authenticate(ctx, Handshake{Request: r, Query: q, UserID: userID, Auth: auth}); e != nil {
+		if id, e = s.authenticate(ctx, Handshake{Request: r, Query: q, UserID: userID, Namespace: namespace, Auth: auth}); e != nil {
 			return nil, e
 		}
 	}
@@ -117,7 +135,7 @@ func (s *Server) identify(ctx context.Context, c *socketio.Conn, auth []byte) (*
 		acks:     slices.Contains(ours.Features, featureAcks),
 		since:    since,
 	}
-	if s.cfg.keep {
+	if s.cfg.keep && namespace == "/" {
 		d.feed = newFeed(s, d)
 	}
 	if !id.Expires.IsZero() {
@@ -198,6 +216,9 @@ func (h *host) Closed(c *socketio.Conn, reason string, goodbye bool) {
 	}
 	if d.feed != nil {
 		d.feed.end()
+	}
+	if d.socket != nil && goodbye {
+		d.socket.Leave()
 	}
 	if s.cfg.hooks.OnDisconnect != nil {
 		s.hook("OnDisconnect", func() { s.cfg.hooks.OnDisconnect(s.ctx, d.seen(), reason) })

@@ -63,12 +63,13 @@ func builtin() map[string]func(*Server) handler {
 // owner says whose an event name is: Socket.IO's, heymanito's, whose events a
 // client sends or is told, or nobody's, "": then a host may use it.
 func (c *config) owner(name string) string {
-	if c.builtin[name] != nil {
+	switch {
+	case reserved(name):
+		return "Socket.IO"
+	case c.builtin[name] != nil:
 		return "heymanito"
 	}
 	switch name {
-	case "", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error":
-		return "Socket.IO"
 	case "online_users", "contact_online", "contact_offline", "authExpiring", "sessionEnded", "inboxReady",
 		eventReceive, eventSent, eventDelivered, eventRead, eventConvRead, EventErased,
 		"incomingCall", "callRinging", "callAccepted", "callRejected", "callCancelled", "callEnded", "missedCall":
@@ -77,9 +78,21 @@ func (c *config) owner(name string) string {
 	return ""
 }
 
+// reserved reports whether an event name is Socket.IO's own.
+func reserved(name string) bool {
+	switch name {
+	case "", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error":
+		return true
+	}
+	return false
+}
+
 // eventHandlers is every event this server knows.
 func (s *Server) eventHandlers() map[string]*event {
 	events := map[string]*event{}
+	if s.cfg.bridge != nil {
+		events[bridged] = &event{}
+	}
 	for name, bind := range s.cfg.builtin {
 		events[name] = &event{handle: bind(s)}
 	}
@@ -101,6 +114,15 @@ func (h *host) Event(c *socketio.Conn, e *socketio.Event) {
 	if known == nil {
 		known = &s.unknown
 	}
+	handle := known.handle
+	if handle == nil && d.socket != nil && !reserved(e.Name) && d.socket.Hears(e.Name) {
+		known, handle = s.events[bridged], s.crossed(d.socket)
+	}
+	s.serve(d, e, known, handle)
+}
+
+// serve handles an event, and answers it, whatever happens.
+func (s *Server) serve(d *device, e *socketio.Event, known *event, handle handler) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.panicked(e.Name, r)
@@ -109,7 +131,7 @@ func (h *host) Event(c *socketio.Conn, e *socketio.Event) {
 			s.answer(d, e, nil, err)
 		}
 	}()
-	fields, err := s.handle(c.Context(), d, e, known.handle)
+	fields, err := s.handle(d.conn.Context(), d, e, handle)
 	known.count(err)
 	s.answer(d, e, fields, err)
 }

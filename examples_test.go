@@ -5,19 +5,25 @@ import (
 	"go/doc"
 	"go/parser"
 	gotoken "go/token"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// Whatever a host can call, set or hook into has an Example in its package that
-// does it.
+// Whatever a host can call, set or hook into has an Example that does it: in its
+// package, or, what is selected from that, in another one's.
 func TestExamples(t *testing.T) {
-	for _, dir := range []string{".", "middleware", "livekit", "heymanitotest", "presencetest", "inboxtest", "callstest", "boltinbox", "metrics"} {
-		p, used := manual(t, dir)
+	dirs := []string{".", "middleware", "livekit", "heymanitotest", "presencetest", "inboxtest", "callstest", "boltinbox", "bridge", "metrics"}
+	packages, uses, everywhere := make([]*doc.Package, len(dirs)), make([]map[string]bool, len(dirs)), map[string]bool{}
+	for i, dir := range dirs {
+		packages[i], uses[i] = manual(t, dir)
+		maps.Copy(everywhere, uses[i])
+	}
+	for i, p := range packages {
 		need := func(name string, names ...string) {
 			for _, n := range append(names, name) {
-				if used[n] {
+				if uses[i][n] || strings.HasPrefix(n, p.Name+".") && everywhere[n] {
 					return
 				}
 			}
@@ -33,7 +39,7 @@ func TestExamples(t *testing.T) {
 			}
 			for _, m := range typ.Methods {
 				switch {
-				case strings.Contains(m.Doc, " implements ["): // it is not for hosts to call
+				case strings.HasPrefix(m.Doc, m.Name+" implements "): // it is not for hosts to call
 				case typ.Name == "Server":
 					need("Server_"+m.Name, "rt."+m.Name) // by convention
 				default:

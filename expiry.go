@@ -114,7 +114,7 @@ func (s *Server) refreshAuth(ctx context.Context, d *device, e *socketio.Event) 
 		Method: http.MethodGet, URL: &url.URL{Path: "/", RawQuery: query.Encode()}, Header: http.Header{},
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: d.RemoteAddr,
 	}
-	id, bad := s.authenticate(ctx, Handshake{Request: r.WithContext(ctx), Query: query, UserID: d.ChatPath, Auth: args[0], Refresh: true})
+	id, bad := s.authenticate(ctx, Handshake{Request: r.WithContext(ctx), Query: query, UserID: d.ChatPath, Namespace: "/", Auth: args[0], Refresh: true})
 	if bad != nil {
 		return nil, bad
 	}

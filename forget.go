@@ -35,10 +35,14 @@ func (s *Server) Forget(ctx context.Context, user string) error {
 		return ErrClosed
 	}
 	devices := s.registry.expel(user)
+	guests := s.guests.conns(user)
 	// Last: it ends the context of a handler that has called us.
 	defer func() {
 		for _, d := range devices {
 			d.conn.Disconnect(sessionEnded(sessionForgotten)...)
+		}
+		for _, c := range guests {
+			c.Disconnect()
 		}
 	}()
 	if err := s.registry.settleUser(ctx, user); err != nil {

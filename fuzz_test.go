@@ -35,7 +35,7 @@ func (l *tally) Handle(context.Context, slog.Record) error        { l.errors.Add
 // gone at once.
 func fuzzServer(f *testing.F, opts ...heymanito.Option) (base string, log *tally) {
 	log = &tally{}
-	rt := heymanito.New(append(opts, heymanito.WithLogger(slog.New(log)), heymanito.WithDrain(0), heymanito.WithOfflineGrace(0))...)
+	rt := heymanito.New(bridged(append(opts, heymanito.WithLogger(slog.New(log)), heymanito.WithDrain(0), heymanito.WithOfflineGrace(0))...)...)
 	srv := httptest.NewServer(rt)
 	f.Cleanup(func() {
 		srv.Close()

@@ -29,8 +29,9 @@
 // the one that no program in production goes without. [Hooks] are the host's part
 // in what users do: [Hooks].Authorize before it happens, BeforeMessage to store a
 // message, OnUndelivered to push it. [On], [Relay] and [RelayVolatile] add events
-// of the host's own. With [WithRooms] calls have rooms at a media server; package
-// livekit has those.
+// of the host's own; [WithBridge] has Socket.IO's own API, with rooms and namespaces
+// besides "/". With [WithRooms] calls have rooms at a media server, of which package
+// livekit has the tokens.
 //
 // Whatever a client may cost is bounded: [WithRates], [WithMaxPayload],
 // [WithMaxQueue], [WithMaxDevices], [WithHandshakeLimits], [WithMaxHandshakes],
@@ -124,6 +125,7 @@ type Server struct {
 	vigils   *vigils
 	calls    *switchboard
 	numbers  numbers
+	guests   guestbook
 
 	ctx     context.Context // of hooks and stores; ends when Shutdown is done
 	hookCtx context.Context // the same, for hooks that senders may have to wait for
@@ -152,6 +154,9 @@ func New(opts ...Option) *Server {
 	s.inbox = guard{s, cfg.inbox}
 	s.vigils = newVigils(s)
 	s.calls = newSwitchboard(s)
+	if cfg.bridge != nil && !cfg.bridge.Serve(cfg.log) {
+		badOption("WithBridge", "this one serves another Server: make one for each")
+	}
 	if cfg.rooms != nil {
 		cfg.rooms.Watch(s.calls.roomEvent)
 	}

@@ -71,7 +71,7 @@ func startBehind(t *testing.T, middleware func(http.Handler) http.Handler, opts 
 func startOn(t *testing.T, middleware func(http.Handler) http.Handler, set func(*http.Server), opts ...heymanito.Option) *app {
 	t.Helper()
 	a := &app{t: t, net: wiretest.NewNet(), log: &logBook{}, names: map[string]string{}, joined: map[string]int{}}
-	a.Server = heymanito.New(append([]heymanito.Option{heymanito.WithLogger(a.log.logger()), heymanito.WithoutInbox()}, opts...)...)
+	a.Server = heymanito.New(bridged(append([]heymanito.Option{heymanito.WithLogger(a.log.logger()), heymanito.WithoutInbox()}, opts...)...)...)
 	dial := func(context.Context, string, string) (net.Conn, error) { return a.net.Dial() }
 	transport := &http.Transport{DialContext: dial}
 	a.http = &http.Client{Transport: transport}

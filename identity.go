@@ -27,6 +27,9 @@ type Handshake struct {
 	Query url.Values
 	// UserID is the one userId of Query, already checked to be a chatPath.
 	UserID string
+	// Namespace is "/", or another one that the host has opened ([WithBridge]): a
+	// client that wants into several is asked for each who it is.
+	Namespace string
 	// Auth is the auth payload of the CONNECT packet as the client sent it, a
 	// JSON object; nil when there was none. Browsers put their token here.
 	Auth json.RawMessage

@@ -78,7 +78,7 @@ func newBed(t testing.TB, opts ...heymanito.Option) *bed {
 	var ts *httptest.Server
 	// Goroutines inherit labels: whatever the server starts has this one.
 	pprof.Do(context.Background(), pprof.Labels("bed", label), func(context.Context) {
-		b.Server = heymanito.New(opts...)
+		b.Server = heymanito.New(bridged(opts...)...)
 		ts = httptest.NewUnstartedServer(wiretest.Handler(b))
 		ts.Listener = wiretest.Listener(ts.Listener)
 		ts.Config.ErrorLog = log.New(httpAlarm{t}, "", 0)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/heymanito/heymanito/internal/engineio"
+	"github.com/heymanito/heymanito/internal/seam"
 )
 
 // Option configures a [Server]. Of an option that is given twice the last one
@@ -29,7 +30,8 @@ type config struct {
 	inbox    Inbox
 	keep     bool // what users miss; false: WithoutInbox
 	calls    CallStore
-	rooms    Rooms // nil: calls have rooms in name only
+	rooms    Rooms       // nil: calls have rooms in name only
+	bridge   seam.Bridge // nil: there is only the namespace "/"
 	builtin  map[string]func(*Server) handler
 	handlers map[string]EventFunc
 	relays   map[string]bool // name → volatile
@@ -397,6 +399,22 @@ func WithCalls(store CallStore) Option {
 			badOption("WithCalls", "the store is nil: leave the option out for the memory store")
 		}
 		c.calls = store
+	}
+}
+
+// WithBridge gives the server what package bridge makes: Socket.IO's own API, of
+// the library, under the same connections, with rooms, namespaces besides "/" and
+// listeners for whatever the server has no handler for. Without it those
+// namespaces are refused, and nothing of it is linked.
+//
+// The auth hook is asked for every namespace that a client wants into; what it
+// sends there counts against rates of its own, as high as those of [WithRates].
+func WithBridge(b seam.Bridge) Option {
+	return func(c *config) {
+		if b == nil {
+			badOption("WithBridge", "it is nil: leave the option out to have the namespace \"/\" alone")
+		}
+		c.bridge = b
 	}
 }
 

@@ -25,7 +25,7 @@ func TestOrigin(t *testing.T) {
 		},
 		"any": {heymanito.WithInsecureAnyOrigin()},
 	} {
-		servers[name] = heymanito.New(append(opts, heymanito.WithLogger(slog.New(slog.DiscardHandler)))...)
+		servers[name] = heymanito.New(bridged(append(opts, heymanito.WithLogger(slog.New(slog.DiscardHandler)))...)...)
 	}
 	t.Cleanup(func() {
 		for _, rt := range servers {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/heymanito/heymanito/internal/engineio"
+	"github.com/heymanito/heymanito/internal/seam"
 	"github.com/heymanito/heymanito/internal/socketio"
 )
 
@@ -18,13 +19,14 @@ import (
 type device struct {
 	Device
 	conn      *socketio.Conn
-	lastSeen  bool      // asked for the second argument of contact_offline
-	acks      bool      // asked for an ack callback on receiveMessage
-	since     *position // asked for everything behind it; nil: a stock client
-	feed      *feed     // of its user's inbox; nil without one
-	place     int       // in roster.devices; the roster's
-	bell      bell      // what it was told of calls
-	marks     marks     // what it was sent, and has not shown that it has read
+	lastSeen  bool        // asked for the second argument of contact_offline
+	acks      bool        // asked for an ack callback on receiveMessage
+	since     *position   // asked for everything behind it; nil: a stock client
+	feed      *feed       // of its user's inbox; nil without one
+	place     int         // in roster.devices; the roster's
+	bell      bell        // what it was told of calls
+	marks     marks       // what it was sent, and has not shown that it has read
+	socket    seam.Socket // at the server behind the bridge; nil without one
 	proof     atomic.Pointer[proof]
 	allowance *allowance  // of events; nil before the first, and without a bound
 	expelled  atomic.Bool // its user was forgotten: it is about to be disconnected

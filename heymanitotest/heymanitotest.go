@@ -174,7 +174,12 @@ type Event struct {
 }
 
 // String is the event in a line: its name and the beginnings of its arguments.
-func (e Event) String() string { return wiretest.Event(e).String() }
+func (e Event) String() string { return wiretest.Event{Name: e.Name, Args: e.Args}.String() }
+
+// heard is an event as the client's connection has it.
+func heard(e wiretest.Event) Event {
+	return Event{Name: e.Name, Args: e.Args, Attachments: e.Attachments}
+}
 
 // Into decodes an argument of the event, the first of which is 0, into v, or fails
 // the test.
@@ -260,7 +265,7 @@ func (c *Client) Expect(event string) Event {
 	if err != nil {
 		c.t.Fatalf("%s: %v", c.User, err)
 	}
-	return Event(e)
+	return heard(e)
 }
 
 // ExpectNone fails the test if there is an event of this name that Expect has not
@@ -280,7 +285,7 @@ func (c *Client) Heard() []Event {
 	var all []Event
 	for _, e := range c.wire.Log() {
 		if !strings.HasPrefix(e.Name, "ack ") {
-			all = append(all, Event(e))
+			all = append(all, heard(e))
 		}
 	}
 	return all
@@ -304,7 +309,7 @@ func (c *Client) ExpectEnd() string {
 	}
 	if ended := c.wire.Named("sessionEnded"); len(ended) > 0 {
 		var said struct{ Code string }
-		Event(ended[0]).Into(c.t, 0, &said)
+		heard(ended[0]).Into(c.t, 0, &said)
 		return "sessionEnded " + said.Code
 	}
 	if closed, ok := errors.AsType[*wiretest.CloseError](err); ok {

@@ -241,10 +241,14 @@ const lightLoad = 16 << 10
 // SendVolatile is Send for what is worth nothing later: it drops the frames
 // when the client cannot take them now.
 func (s *Socket) SendVolatile(frames ...*Frame) bool {
+	return s.Takes() && s.Send(frames...)
+}
+
+// Takes reports whether the client can take volatile frames now.
+func (s *Socket) Takes() bool {
 	s.mu.Lock()
-	late := s.queued > lightLoad || s.ws == nil && s.poll == nil
-	s.mu.Unlock()
-	return !late && s.Send(frames...)
+	defer s.mu.Unlock()
+	return s.state == stateOpen && s.queued <= lightLoad && (s.ws != nil || s.poll != nil)
 }
 
 // Close ends the session: nothing more is handled or queued, what is queued,
@@ -558,6 +562,15 @@ func millis(d time.Duration) string { return itoa(int(d / time.Millisecond)) }
 // Go runs f on a goroutine that Server.Shutdown waits for. It is for the
 // handler, before its OnClose has returned.
 func (s *Socket) Go(f func()) { s.srv.goRun(f) }
+
+// Turn runs f on such a goroutine, in turn with the calls of the handler.
+func (s *Socket) Turn(f func()) {
+	s.Go(func() {
+		s.inbound.Lock()
+		defer s.inbound.Unlock()
+		f()
+	})
+}
 
 // CloseAfter closes the session after d, if the client has not done it by
 // then.

@@ -64,6 +64,9 @@ func newBed(t *testing.T, change ...func(*bed, *engineio.Config)) *bed {
 	return b
 }
 
+// Others implements socketio.Host.
+func (b *bed) Others(*socketio.Conn) socketio.Others { return nil }
+
 func (b *bed) note(s string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -73,11 +73,11 @@ func connectFrame(socketID string) *engineio.Frame {
 	return encode(&parser.Packet{Type: parser.CONNECT, Nsp: "/", Data: map[string]any{"sid": socketID}})
 }
 
-func disconnectFrame() *engineio.Frame {
-	return encode(&parser.Packet{Type: parser.DISCONNECT, Nsp: "/"})
+func disconnectFrame(namespace string) *engineio.Frame {
+	return encode(&parser.Packet{Type: parser.DISCONNECT, Nsp: namespace})
 }
 
-func connectErrorFrame(namespace, message string, data map[string]any) *engineio.Frame {
+func connectErrorFrame(namespace, message string, data any) *engineio.Frame {
 	payload := map[string]any{"message": message}
 	if data != nil {
 		payload["data"] = data

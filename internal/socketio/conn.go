@@ -39,13 +39,36 @@ type Host interface {
 	// Closed is called once, after the last Event, for every connection that
 	// Connect has let in. goodbye: the client said so itself.
 	Closed(c *Conn, reason string, goodbye bool)
+	// Others returns what has the rest of what a new client sends; nil: there
+	// is only the main namespace.
+	Others(c *Conn) Others
 }
+
+// Others has what of a client's packets is not its Host's: the other namespaces.
+// Its methods are called in turn with the Host's, Closed last.
+type Others interface {
+	// Connect decides about a CONNECT packet for a namespace that the client is
+	// not in: Enter lets it in, Refuse does not.
+	Connect(namespace string, auth []byte)
+	// Event handles an event of a namespace, or what a callback has answered
+	// that was asked with an id from OthersAcks on in the main one.
+	Event(e *Event)
+	// Leave takes a DISCONNECT packet.
+	Leave(namespace string)
+	// Closed tells that the client has gone.
+	Closed(reason string)
+}
+
+// OthersAcks is the first id with which Others ask for acks in the main
+// namespace; the Host's stay below. There are clients that count no further than
+// to twice as much.
+const OthersAcks = 1 << 30
 
 // Refusal is an error of Host.Connect that becomes a CONNECT_ERROR packet,
 // after which stock clients do not try again.
 type Refusal struct {
-	Message string         // err.message at the client
-	Data    map[string]any // err.data
+	Message string // err.message at the client
+	Data    any    // err.data, as JSON; nil: none
 }
 
 func (r *Refusal) Error() string { return "socketio: refused: " + r.Message }
@@ -72,6 +95,7 @@ const goodbyeTimeout = 10 * time.Second
 type Conn struct {
 	sock   *engineio.Socket
 	host   Host
+	others Others // nil: there are none
 	limits Limits
 	id     string
 
@@ -89,9 +113,11 @@ type Conn struct {
 	kick       []*engineio.Frame // what Disconnect wants to be last, once it is open
 	drained    chan struct{}     // closed when held has been handled
 	let        bool              // Connect has let the client in: Closed is due
-	gone       bool              // the transport has closed, or the client said goodbye
+	gone       bool              // the transport has closed, or this side or the client said goodbye
 	goodbye    bool
 	reason     string
+	closed     string   // why the transport has closed; empty: it has not
+	entered    []string // the other namespaces that the client is in
 
 	// Only touched while the engine delivers, one packet at a time.
 	partial *partialEvent
@@ -118,19 +144,28 @@ type heldPacket struct {
 // partialEvent is an event some of whose attachments are still to come.
 type partialEvent struct {
 	Event
-	ack  bool // a BINARY_ACK: what it brings is dropped
+	drop bool // an answer to the Host: what it brings is dropped
 	left int
 	size int
 }
 
 // New returns the engineio.Handler of a new client.
 func New(sock *engineio.Socket, host Host, limits Limits) engineio.Handler {
-	return (*receiver)(&Conn{sock: sock, host: host, limits: limits})
+	c := &Conn{sock: sock, host: host, limits: limits}
+	c.others = host.Others(c)
+	return (*receiver)(c)
 }
 
 // ID returns the socket id, public and unrelated to the Engine.IO session id.
 // It is set once Connect has been called.
 func (c *Conn) ID() string { return c.id }
+
+// Others returns what Host.Others has returned for it.
+func (c *Conn) Others() Others { return c.others }
+
+// SetID has the client be told another id than the one that was made for it. It
+// is for Connect, before Open.
+func (c *Conn) SetID(id string) { c.id = id }
 
 // RemoteAddr returns the client's address.
 func (c *Conn) RemoteAddr() string { return c.sock.RemoteAddr() }
@@ -142,7 +177,7 @@ func (c *Conn) Transport() string { return c.sock.Transport() }
 func (c *Conn) Queued() int { return c.sock.Queued() }
 
 // Request returns the HTTP request that opened the connection, during Connect
-// and before Open.
+// and before Open or Enter.
 func (c *Conn) Request() *http.Request { return c.sock.Request() }
 
 // Open lets the client in: it gets the answer to its CONNECT, then first, then
@@ -239,15 +274,75 @@ func (c *Conn) Context() context.Context { return c.sock.Context() }
 // goes out, then a DISCONNECT packet, then the transport closes. A client that
 // is being let in is let in first, or it would take the end for a failure.
 func (c *Conn) Disconnect(last ...*engineio.Frame) {
-	last = append(slices.Clip(last), disconnectFrame())
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.phase != phaseNew && c.phase != phaseOver {
+		last = append(slices.Clip(last), disconnectFrame("/"))
+	}
+	for _, namespace := range c.entered {
+		last = append(last, disconnectFrame(namespace))
+	}
 	if c.phase == phaseConnecting && !c.open.Load() {
 		c.kick = last
 		return
 	}
 	c.sock.Close(engineio.ForcedClose, last...)
 }
+
+// Leave is Disconnect of a client that keeps its transport while there are other
+// namespaces that it is in.
+func (c *Conn) Leave(reason string) {
+	c.mu.Lock()
+	if c.phase != phaseOpen || len(c.entered) == 0 {
+		c.mu.Unlock()
+		c.Disconnect()
+		return
+	}
+	c.phase, c.gone, c.reason = phaseOver, true, reason
+	c.open.Store(false)
+	c.sock.Send(disconnectFrame("/"))
+	c.sock.Turn(func() { c.host.Closed(c, reason, false) }) // with mu: OnClose waits for it, and Turn wants to be before that
+	c.mu.Unlock()
+}
+
+// Enter lets the client into another namespace: answer, which says so, goes out
+// before whatever it gets from there. It reports false when the client has gone.
+func (c *Conn) Enter(namespace string, answer ...*engineio.Frame) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed != "" {
+		return false
+	}
+	c.sock.Accept()
+	c.entered = append(c.entered, namespace)
+	return c.sock.Send(answer...)
+}
+
+// Exit takes note that the client is not in another namespace any more. One that
+// is in none, and not in the main one, does not keep its transport for long.
+func (c *Conn) Exit(namespace string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.entered, namespace)
+	if i < 0 {
+		return
+	}
+	c.entered = slices.Delete(c.entered, i, i+1)
+	if c.closed == "" && len(c.entered) == 0 && (c.phase == phaseOver || c.phase == phaseNew) {
+		c.sock.CloseAfter(goodbyeTimeout)
+	}
+}
+
+// Refuse answers a CONNECT packet for another namespace.
+func (c *Conn) Refuse(namespace string, why *Refusal) {
+	c.sock.Send(connectErrorFrame(namespace, why.Message, why.Data))
+}
+
+// SendAside is Send in another namespace than the main one.
+func (c *Conn) SendAside(frames ...*engineio.Frame) bool { return c.sock.Send(frames...) }
+
+// Takes reports whether what is worth nothing later would be sent now.
+func (c *Conn) Takes() bool { return c.sock.Takes() }
 
 // Close closes the transport, after which stock clients reconnect.
 func (c *Conn) Close(r engineio.Reason) { c.sock.Close(r) }
@@ -274,7 +369,15 @@ func (r *receiver) OnProof(mark uint64) {
 
 // OnClose implements engineio.Handler.
 func (r *receiver) OnClose(reason engineio.Reason) {
-	(*Conn)(r).leave(reason.String(), false)
+	c := (*Conn)(r)
+	c.mu.Lock()
+	c.closed = reason.String()
+	busy := c.phase == phaseConnecting || c.phase == phaseDraining // connect is at work, and tells them
+	c.mu.Unlock()
+	c.leave(reason.String(), false)
+	if c.others != nil && !busy {
+		c.others.Closed(reason.String())
+	}
 }
 
 // receive takes a packet: it is handled here and now once the connection is
@@ -287,7 +390,13 @@ func (c *Conn) receive(p []byte, binary bool) {
 		c.hold(p, binary)
 	case phaseOpen:
 		c.handle(p, binary)
-	case phaseDraining, phaseOver:
+	case phaseOver:
+		if c.others == nil || c.ended() {
+			c.sock.Close(engineio.ProtocolError)
+			return
+		}
+		c.handle(p, binary)
+	case phaseDraining:
 		c.sock.Close(engineio.ProtocolError)
 	}
 }
@@ -335,7 +444,11 @@ func (c *Conn) hold(p []byte, binary bool) {
 // first takes what comes before the connection is open: CONNECT, or nothing.
 func (c *Conn) first(p []byte, binary bool) {
 	if binary || len(p) == 0 || p[0] != typeConnect {
-		c.sock.Close(engineio.ProtocolError)
+		if c.others == nil {
+			c.sock.Close(engineio.ProtocolError)
+			return
+		}
+		c.handle(p, binary)
 		return
 	}
 	packet, err := decodeControl(p)
@@ -344,7 +457,7 @@ func (c *Conn) first(p []byte, binary bool) {
 		return
 	}
 	if packet.namespace != "/" {
-		c.refuse(packet.namespace)
+		c.elsewhere(packet)
 		return
 	}
 	// Not a child of the socket's: that would be left with what it has for children.
@@ -369,13 +482,25 @@ func (c *Conn) first(p []byte, binary bool) {
 	})
 }
 
-// refuse says that there is no such namespace.
-func (c *Conn) refuse(namespace string) {
-	if c.refused++; c.refused > maxRefusals {
+// elsewhere takes a CONNECT packet for another namespace.
+func (c *Conn) elsewhere(packet control) {
+	c.mu.Lock()
+	known := slices.Contains(c.entered, packet.namespace)
+	c.mu.Unlock()
+	if c.refused++; known || c.refused > maxRefusals {
 		c.sock.Close(engineio.ProtocolError)
 		return
 	}
-	c.sock.Send(connectErrorFrame(namespace, "Invalid namespace", nil))
+	if c.others == nil {
+		c.Refuse(packet.namespace, &Refusal{Message: "Invalid namespace"})
+		return
+	}
+	c.others.Connect(packet.namespace, bytes.Clone(packet.auth))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Contains(c.entered, packet.namespace) {
+		c.refused = 0
+	}
 }
 
 // connect asks the host, and then handles what was held meanwhile.
@@ -389,18 +514,20 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 			c.phase = phaseOver
 		}
 		c.corked, c.corkedSize, c.held, c.heldEvents = nil, 0, nil, 0
+		closed := c.closed
 		c.mu.Unlock()
 		if refusal, ok := errors.AsType[*Refusal](err); ok {
-			c.sock.Send(connectErrorFrame("/", refusal.Message, refusal.Data))
+			c.Refuse("/", refusal)
 		} else {
 			c.sock.Close(engineio.Unavailable)
 		}
 		close(drained)
+		c.farewell(closed)
 		return
 	}
 	c.let = true
 	c.phase = phaseDraining
-	for !c.goodbye && !c.ended() && len(c.held) > 0 {
+	for (!c.goodbye || c.others != nil) && !c.ended() && len(c.held) > 0 {
 		p := c.held[0]
 		c.held = c.held[1:]
 		c.mu.Unlock()
@@ -410,15 +537,24 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 	c.held = nil
 	if c.gone {
 		c.phase = phaseOver
-		reason, goodbye := c.reason, c.goodbye
+		reason, goodbye, closed := c.reason, c.goodbye, c.closed
 		c.mu.Unlock()
 		close(drained)
 		c.host.Closed(c, reason, goodbye)
+		c.farewell(closed)
 		return
 	}
 	c.phase, c.drained = phaseOpen, nil
 	c.mu.Unlock()
 	close(drained)
+}
+
+// farewell tells the others that the transport has closed while connect was at
+// work; empty: it has not.
+func (c *Conn) farewell(reason string) {
+	if c.others != nil && reason != "" {
+		c.others.Closed(reason)
+	}
 }
 
 // ended reports whether this side has ended the connection: nothing more of it
@@ -472,32 +608,62 @@ func (c *Conn) handle(p []byte, binary bool) {
 	}
 	packet, err := decodeControl(p)
 	switch {
-	case err == nil && packet.kind == parser.CONNECT && packet.namespace != "/":
-		c.refuse(packet.namespace)
-	case err == nil && packet.kind == parser.DISCONNECT && packet.namespace == "/":
-		c.leave("client namespace disconnect", true)
-		c.sock.CloseAfter(goodbyeTimeout)
-	case err == nil && packet.kind == parser.DISCONNECT: // of a namespace it was never in
-	default:
+	case err != nil:
 		c.sock.Close(engineio.ProtocolError)
+	case packet.namespace == "/":
+		c.again(packet.kind)
+	case packet.kind == parser.CONNECT:
+		c.elsewhere(packet)
+	case c.others != nil:
+		c.others.Leave(packet.namespace)
 	}
+}
+
+// again takes a CONNECT or DISCONNECT packet for the main namespace, after its
+// first CONNECT packet or before.
+func (c *Conn) again(kind parser.PacketType) {
+	in, alone := c.inMain()
+	switch {
+	case kind == parser.DISCONNECT && !in: // of what it is not in
+	case kind == parser.DISCONNECT:
+		c.leave("client namespace disconnect", true)
+		if alone {
+			c.sock.CloseAfter(goodbyeTimeout)
+		}
+	case in:
+		c.sock.Close(engineio.ProtocolError)
+	default: // back, on a transport that others have kept: stock clients come back on another one
+		c.sock.Close(engineio.ForcedClose)
+	}
+}
+
+// inMain reports whether the client is in the main namespace, and in no other.
+func (c *Conn) inMain() (in, alone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.gone && (c.phase == phaseOpen || c.phase == phaseDraining), len(c.entered) == 0
 }
 
 // event takes the text of an event or ack. It is handled at once, or when its
 // last attachment is there.
 func (c *Conn) event(p []byte) {
 	h, err := scanHeader(p)
-	if err != nil {
+	if err != nil || h.namespace != nil && c.others == nil {
 		c.sock.Close(engineio.ProtocolError)
 		return
 	}
-	ack := h.kind == typeAck || h.kind == typeBinaryAck
-	e := &Event{conn: c, id: h.id, payload: h.payload, binary: h.kind == typeBinaryEvent}
-	if ack && !isArray(h.payload) {
+	e := &Event{
+		conn: c, id: h.id, payload: h.payload, binary: h.kind == typeBinaryEvent || h.kind == typeBinaryAck,
+		answer: h.kind == typeAck || h.kind == typeBinaryAck,
+	}
+	if h.namespace != nil {
+		e.Namespace = string(h.namespace)
+	}
+	if e.answer && !isArray(h.payload) {
 		c.sock.Close(engineio.ProtocolError)
 		return
 	}
-	if !ack {
+	if !e.answer {
 		if e.Name, e.rest, err = scanName(h.payload, c.name); err != nil {
 			c.sock.Close(engineio.ProtocolError)
 			return
@@ -507,19 +673,15 @@ func (c *Conn) event(p []byte) {
 		}
 	}
 	if h.attachments == 0 {
-		if ack {
-			c.acked(h.id)
-		} else {
-			c.host.Event(c, e)
-		}
+		c.deliver(e)
 		return
 	}
 	e.id = bytes.Clone(h.id)
-	part := &partialEvent{Event: *e, ack: ack, left: h.attachments, size: len(p)}
+	part := &partialEvent{Event: *e, drop: e.answer && !c.aside(e), left: h.attachments, size: len(p)}
 	if h.attachments > maxAttachments {
 		part.Problem = ErrShape
 	}
-	if part.Problem == nil && !ack {
+	if part.Problem == nil && !part.drop {
 		part.payload = bytes.Clone(h.payload)
 		part.buffers = make([][]byte, 0, h.attachments)
 	}
@@ -539,33 +701,62 @@ func (c *Conn) attachment(p []byte) {
 		part.Problem = ErrTooLarge
 		part.payload, part.buffers = nil, nil
 	}
-	if part.Problem == nil && !part.ack {
+	if part.Problem == nil && !part.drop {
 		part.buffers = append(part.buffers, bytes.Clone(p))
 	}
 	if part.left > 0 {
 		return
 	}
 	c.partial = nil
-	if part.ack {
-		c.acked(part.id)
-	} else {
-		c.host.Event(c, &part.Event)
+	c.deliver(&part.Event)
+}
+
+// aside reports whether an event, or an answer, is for the others.
+func (c *Conn) aside(e *Event) bool {
+	if c.others == nil || e.Namespace != "" || !e.answer {
+		return e.Namespace != ""
 	}
+	id, ok := e.AckID()
+	return ok && id >= OthersAcks
+}
+
+// deliver hands over what is complete.
+func (c *Conn) deliver(e *Event) {
+	aside := c.aside(e)
+	if c.others != nil && e.Namespace == "" {
+		if in, _ := c.inMain(); !in { // it has left, and may not know yet
+			return
+		}
+		if id, ok := e.AckID(); aside && ok {
+			e.id = strconv.AppendUint(nil, id-OthersAcks, 10)
+		}
+	}
+	if aside {
+		c.others.Event(e)
+		return
+	}
+	if e.answer {
+		c.acked(e)
+		return
+	}
+	c.host.Event(c, e)
 }
 
 // acked takes an ack by its id. One that is no number of ours, or none, is of
 // no interest.
-func (c *Conn) acked(id []byte) {
-	if n, err := strconv.ParseUint(string(id), 10, 64); err == nil {
-		c.host.Acked(c, n)
+func (c *Conn) acked(e *Event) {
+	if id, ok := e.AckID(); ok {
+		c.host.Acked(c, id)
 	}
 }
 
 // tooLarge takes an event of which only the head is left, or an attachment of
 // which nothing is.
 func (c *Conn) tooLarge(head []byte, _ int) {
+	phase := c.settled()
+	_, alone := c.inMain()
 	switch {
-	case c.settled() != phaseOpen:
+	case phase != phaseOpen && alone:
 		c.sock.Close(engineio.OpenLimit)
 	case head == nil && c.partial != nil:
 		c.partial.Problem = ErrTooLarge
@@ -575,14 +766,14 @@ func (c *Conn) tooLarge(head []byte, _ int) {
 		c.sock.Close(engineio.ProtocolError)
 	default:
 		h, err := scanHeader(head)
-		if err != nil || h.kind != typeEvent && h.kind != typeBinaryEvent {
+		if err != nil || h.kind != typeEvent && h.kind != typeBinaryEvent || h.namespace != nil && c.others == nil {
 			c.sock.Close(engineio.TooLarge)
 			return
 		}
-		e := Event{Problem: ErrTooLarge, conn: c, id: h.id}
+		e := Event{Problem: ErrTooLarge, Namespace: string(h.namespace), conn: c, id: h.id}
 		e.Name, _, _ = scanName(h.payload, "") // for the log
 		if h.attachments == 0 {
-			c.host.Event(c, &e)
+			c.deliver(&e)
 			return
 		}
 		e.id = bytes.Clone(h.id)

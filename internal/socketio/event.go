@@ -1,7 +1,9 @@
 package socketio
 
 import (
+	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/heymanito/heymanito/internal/engineio"
@@ -25,7 +27,11 @@ type Event struct {
 	// were looked at.
 	Problem error
 
+	// Namespace is empty in the main one.
+	Namespace string
+
 	conn    *Conn
+	answer  bool   // it is an ACK packet: the arguments that a callback was called with
 	id      []byte // ack id
 	payload []byte // the whole array
 	rest    int    // where the arguments begin in payload: behind the name
@@ -46,6 +52,9 @@ func NewEvent(name string, args []byte, attachments [][]byte) *Event {
 	return e
 }
 
+// IsAnswer reports whether it is no event, but what a callback was called with.
+func (e *Event) IsAnswer() bool { return e.answer }
+
 // WantsAck reports whether the client gave a callback that was not called yet.
 func (e *Event) WantsAck() bool { return e.id != nil }
 
@@ -57,6 +66,11 @@ func (e *Event) Ack(parts ...[]byte) {
 		return
 	}
 	e.id = nil
+	if e.Namespace != "" {
+		frame := slices.Concat([]byte{typeAck}, []byte(e.Namespace), []byte{','}, id, []byte{'['}, slices.Concat(parts...), []byte{']'})
+		e.conn.SendAside(engineio.Text(frame))
+		return
+	}
 	size := len(id) + 3
 	for _, p := range parts {
 		size += len(p)
@@ -68,6 +82,58 @@ func (e *Event) Ack(parts ...[]byte) {
 		}
 		return append(b, ']')
 	})
+}
+
+// Check makes sure that another decoder, which makes Go values of everything, can
+// take the event, or the answer, as it is: its problem, if there is one.
+func (e *Event) Check() error {
+	if e.answer && !isArray(e.payload) {
+		return ErrShape
+	}
+	if !e.answer {
+		if _, err := e.Args(); err != nil {
+			return err
+		}
+	}
+	if e.Problem != nil {
+		return e.Problem
+	}
+	if _, ok := e.AckID(); e.id != nil && (!ok || len(e.id) >= maxIDDigits) { // the library's codec takes one digit less
+		return ErrShape
+	}
+	if err := json.Unmarshal(e.payload, new(any)); err != nil { // a number beyond float64
+		return ErrShape
+	}
+	return e.checkAttachments()
+}
+
+// Packet encodes what has passed Check for another decoder: its text, and its
+// attachments behind it. Whoever takes it answers it, too: nobody waits for an
+// Ack any more.
+func (e *Event) Packet() (text []byte, attachments [][]byte) {
+	kinds := [...]byte{typeEvent, typeBinaryEvent}
+	if e.answer {
+		kinds = [...]byte{typeAck, typeBinaryAck}
+	}
+	text = make([]byte, 0, len(e.payload)+len(e.Namespace)+len(e.id)+8)
+	if len(e.buffers) == 0 { // also of a binary one that has announced none: some decoders would wait for it
+		text = append(text, kinds[0])
+	} else {
+		text = append(strconv.AppendInt(append(text, kinds[1]), int64(len(e.buffers)), 10), '-')
+	}
+	if e.Namespace != "" {
+		text = append(append(text, e.Namespace...), ',')
+	}
+	text = append(append(text, e.id...), e.payload...)
+	e.id = nil
+	return text, e.buffers
+}
+
+// AckID returns the number of the callback that the client has called, or of its
+// own that it waits for; false: there is none that is a number of 64 bits.
+func (e *Event) AckID() (uint64, bool) {
+	n, err := strconv.ParseUint(string(e.id), 10, 64)
+	return n, err == nil
 }
 
 // Attachments returns what the placeholders of the arguments number.

@@ -24,6 +24,27 @@ func event(t testing.TB, payload string, binary bool, buffers ...string) *Event 
 	return e
 }
 
+func TestScanNamespace(t *testing.T) {
+	long := "/" + strings.Repeat("x", maxNamespace-1)
+	for packet, want := range map[string]string{
+		`2["/x,"]`:             "",
+		`2/,["a"]`:             "",
+		`2/x,["a"]`:            "/x",
+		`2/x/y?z=1,5["a"]`:     "/x/y?z=1",
+		`51-/x,["a"]`:          "/x",
+		`3/x,7[]`:              "/x",
+		`2` + long + `,["a"]`:  long,
+		`2` + long + `x,["a"]`: "error",
+		`2/x["a"]`:             "error",
+		`2/x`:                  "error",
+	} {
+		h, err := scanHeader([]byte(packet))
+		if got := string(h.namespace); err == nil && got != want || err != nil && want != "error" {
+			t.Errorf("%.40s: namespace %.40q, %v", packet, got, err)
+		}
+	}
+}
+
 func TestScanHeader(t *testing.T) {
 	for _, c := range []struct {
 		packet, id, payload string
@@ -38,7 +59,7 @@ func TestScanHeader(t *testing.T) {
 		{`2123456789012345678901["a"]`, "", "", 0, false},
 		{`2`, "", "", 0, true}, // the payload is somebody else's to miss
 		{`2/`, "", "", 0, false},
-		{`2/x,["a"]`, "", "", 0, false},
+		{`2/x,["a"]`, "", `["a"]`, 0, true}, // of another namespace, see TestScanNamespace
 		{`2/,`, "", "", 0, true},
 		{`51-["a"]`, "", `["a"]`, 1, true},
 		{`510-/,3["a"]`, "3", `["a"]`, 10, true},

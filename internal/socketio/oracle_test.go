@@ -259,7 +259,11 @@ func sameHeader(t *testing.T, h header, lib *parser.Packet, kind parser.PacketTy
 	if lib.Id != nil {
 		id = strconv.FormatUint(*lib.Id, 10)
 	}
-	if ours := strings.TrimLeft(string(h.id), "0"); lib.Type != kind || lib.Nsp != "/" || (lib.Id == nil) != (h.id == nil) || ours != strings.TrimLeft(id, "0") {
+	namespace := "/"
+	if h.namespace != nil {
+		namespace = string(h.namespace)
+	}
+	if ours := strings.TrimLeft(string(h.id), "0"); lib.Type != kind || lib.Nsp != namespace || (lib.Id == nil) != (h.id == nil) || ours != strings.TrimLeft(id, "0") {
 		t.Errorf("%q with id %q is %v to the library", h.payload, h.id, lib)
 	}
 	return true

@@ -27,6 +27,8 @@ const (
 	// maxIDDigits is the longest ack id: any number a JavaScript client counts
 	// to, and any uint64.
 	maxIDDigits = 20
+	// maxNamespace is the longest name of a namespace, the library's limit.
+	maxNamespace = 512
 	// maxDepth is how deep a value of an event may nest.
 	maxDepth = 100
 )
@@ -38,6 +40,7 @@ var errPacket = errors.New("socketio: malformed packet")
 type header struct {
 	kind        byte
 	attachments int
+	namespace   []byte // nil: the main one
 	id          []byte // the ack id's digits, nil without
 	payload     []byte // the rest
 }
@@ -62,10 +65,14 @@ func scanHeader(p []byte) (h header, err error) {
 		p = p[dash+1:]
 	}
 	if len(p) > 0 && p[0] == '/' {
-		if len(p) < 2 || p[1] != ',' {
-			return h, errPacket // another namespace: nobody is connected to it
+		comma := bytes.IndexByte(p[:min(len(p), maxNamespace+1)], ',')
+		if comma < 0 {
+			return h, errPacket
 		}
-		p = p[2:]
+		if comma > 1 {
+			h.namespace = p[:comma]
+		}
+		p = p[comma+1:]
 	}
 	i := 0
 	for i < len(p) && p[i] >= '0' && p[i] <= '9' {

@@ -275,7 +275,7 @@ func TestControlFrames(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ got, want int }{
 		"connect":       {connectFrame("abc").Len(), len(`40{"sid":"abc"}`) + 2},
-		"disconnect":    {disconnectFrame().Len(), len(`41`) + 2},
+		"disconnect":    {disconnectFrame("/").Len(), len(`41`) + 2},
 		"connect error": {connectErrorFrame("/x", "no", nil).Len(), len(`44/x,{"message":"no"}`) + 2},
 	} {
 		if c.got != c.want {

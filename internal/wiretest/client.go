@@ -18,6 +18,7 @@ import (
 // Event is an event from the server, or an ack (Name "ack 7").
 type Event struct {
 	Name        string
+	AckID       string            // with which an event asks for an ack; "": it does not
 	Args        []json.RawMessage // byte for byte
 	Attachments [][]byte
 }
@@ -220,13 +221,16 @@ func parse(p string) (e Event, attachments int, err error) {
 	}
 	i := strings.IndexAny(rest, "[{")
 	if kind == '1' {
-		return Event{Name: "disconnect"}, 0, nil
+		return Event{Name: of("disconnect", rest)}, 0, nil
 	}
 	if i < 0 {
 		return e, 0, fmt.Errorf("the server sent %q", p)
 	}
-	if kind == '4' {
-		return Event{Name: "connect_error", Args: []json.RawMessage{json.RawMessage(rest[i:])}}, 0, nil
+	switch kind {
+	case '0':
+		return Event{Name: of("connect", rest[:i]), Args: []json.RawMessage{json.RawMessage(rest[i:])}}, 0, nil
+	case '4':
+		return Event{Name: of("connect_error", rest[:i]), Args: []json.RawMessage{json.RawMessage(rest[i:])}}, 0, nil
 	}
 	if err := json.Unmarshal([]byte(rest[i:]), &e.Args); err != nil {
 		return e, 0, err
@@ -239,7 +243,13 @@ func parse(p string) (e Event, attachments int, err error) {
 		return e, 0, err
 	}
 	e.Args = e.Args[1:]
+	e.AckID = rest[strings.LastIndexByte(rest[:i], ',')+1 : i]
 	return e, attachments, nil
+}
+
+// of is the name of what happens to a namespace, "/chat," say; "" is the main one.
+func of(name, namespace string) string {
+	return strings.TrimSpace(name + " " + strings.TrimSuffix(namespace, ","))
 }
 
 func (c *Client) add(e Event) {

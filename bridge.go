@@ -1,0 +1,318 @@
+package heymanito
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/heymanito/heymanito/internal/engineio"
+	"github.com/heymanito/heymanito/internal/seam"
+	"github.com/heymanito/heymanito/internal/socketio"
+)
+
+// maxNamespaces is how many namespaces besides "/" one client may be in.
+const maxNamespaces = 16
+
+// bridged is the name that events which go over the bridge are counted under.
+const bridged = "IO()"
+
+// crossing is one client's way to the server behind the bridge. It implements
+// socketio.Others.
+type crossing struct {
+	srv     *Server
+	conn    *socketio.Conn
+	request *http.Request // that opened the connection
+
+	// Only touched in turn.
+	client    seam.Client // nil before somebody was let over
+	allowance *allowance  // of all its guests; nil before the first
+
+	mu     sync.Mutex        // guards guests, and their timers
+	guests map[string]*guest // by namespace
+}
+
+// guest is a client in a namespace that is not ours. Its device is none of its
+// user's: it has no presence, and no messages.
+type guest struct {
+	*device
+	crossing *crossing
+	socket   seam.Socket
+	timer    *time.Timer // runs out with its identity; nil: that has no end
+}
+
+// Others implements socketio.Host.
+func (h *host) Others(c *socketio.Conn) socketio.Others {
+	if h.cfg.bridge == nil {
+		return nil
+	}
+	return &crossing{srv: (*Server)(h), conn: c, request: c.Request(), guests: map[string]*guest{}}
+}
+
+// cross has the server behind the bridge decide about a device; it learns of it
+// when it is welcome.
+func (s *Server) cross(ctx context.Context, d *device, auth []byte) error {
+	if s.cfg.bridge == nil {
+		return nil
+	}
+	x := d.conn.Others().(*crossing)
+	socket, err := x.admit(ctx, seam.Admission{Namespace: "/", User: d.ChatPath, Device: d.Device, Auth: auth, Gone: func() {}})
+	if err != nil {
+		return err
+	}
+	d.socket = socket
+	d.SocketID = socket.ID()
+	d.conn.SetID(d.SocketID)
+	return nil
+}
+
+// admit has the server behind the bridge decide. Its middlewares are the host's,
+// and may panic.
+func (x *crossing) admit(ctx context.Context, a seam.Admission) (socket seam.Socket, err error) {
+	defer x.srv.recovered("a middleware of IO()", CodeInternal, &err)
+	if a.Auth != nil && json.Unmarshal(a.Auth, new(any)) != nil {
+		return nil, Errorf(CodeInvalid, "auth has a number that is too large")
+	}
+	if x.client == nil {
+		x.client = x.srv.cfg.bridge.Client(x.conn, x.request)
+	}
+	return x.client.Connect(ctx, a)
+}
+
+// Connect implements socketio.Others.
+func (x *crossing) Connect(namespace string, auth []byte) {
+	s := x.srv
+	ctx, cancel := context.WithTimeout(x.conn.Context(), s.cfg.handshakeTimeout)
+	defer cancel()
+	err := x.invite(ctx, namespace, auth)
+	if err == nil {
+		return
+	}
+	if refusal, ok := errors.AsType[*socketio.Refusal](s.turnedAway(err)); ok {
+		x.conn.Refuse(namespace, refusal)
+	} else {
+		x.conn.Close(engineio.Unavailable)
+	}
+}
+
+// invite lets a client into another namespace than "/": the auth hook has to say
+// who it is there, too.
+func (x *crossing) invite(ctx context.Context, namespace string, auth []byte) error {
+	s := x.srv
+	x.mu.Lock()
+	full := len(x.guests) >= maxNamespaces
+	x.mu.Unlock()
+	if full {
+		return Errorf(CodeRateLimited, "one client may be in %d namespaces", maxNamespaces)
+	}
+	d, e := s.identify(ctx, x.conn, x.request, namespace, auth)
+	if e != nil {
+		return e
+	}
+	if x.allowance == nil {
+		x.allowance = &allowance{device: s.cfg.deviceRate.limiter(), user: s.guests.limiter(s.cfg.userRate, d.ChatPath)}
+	}
+	d.allowance = x.allowance
+	s.charge(ctx, d)
+	if e := d.within(); e != nil {
+		return e
+	}
+	g := &guest{device: d, crossing: x}
+	socket, err := x.admit(ctx, seam.Admission{
+		Namespace: namespace, User: d.ChatPath, Device: d.Device, Auth: auth, Gone: func() { x.left(namespace, g) },
+	})
+	if err != nil {
+		return err
+	}
+	g.socket, g.SocketID = socket, socket.ID()
+	x.mu.Lock()
+	x.guests[namespace] = g
+	if p := d.proof.Load(); p != nil {
+		g.timer = time.AfterFunc(time.Until(p.ends), func() { s.goRun(func() { x.expire(g) }) })
+	}
+	x.mu.Unlock()
+	for _, oldest := range s.guests.add(g, s.cfg.maxDevices) {
+		oldest.Close(engineio.Replaced)
+	}
+	if !socket.Alive() { // it has gone before it was noted
+		x.left(namespace, g)
+	}
+	return nil
+}
+
+// left takes note that a guest has left, or was sent away.
+func (x *crossing) left(namespace string, g *guest) {
+	x.mu.Lock()
+	if x.guests[namespace] == g {
+		delete(x.guests, namespace)
+	}
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	x.mu.Unlock()
+	x.srv.guests.remove(g)
+	x.conn.Exit(namespace)
+}
+
+// expire ends the connection of a guest whose identity has ended, unless the
+// client has proven it anew in the main namespace.
+func (x *crossing) expire(g *guest) {
+	for _, d := range x.srv.registry.devices(g.ChatPath) {
+		if d.conn != x.conn {
+			continue
+		}
+		p := d.proof.Load()
+		if p == nil || p.ends.IsZero() {
+			return
+		}
+		if left := time.Until(p.ends); left > 0 {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			for _, still := range x.guests {
+				if still == g {
+					g.timer.Reset(left)
+				}
+			}
+			return
+		}
+	}
+	x.srv.log.Info("a device's identity has ended", "user", g.ChatPath, "socket", g.SocketID)
+	x.conn.Close(engineio.Expired)
+}
+
+// Event implements socketio.Others.
+func (x *crossing) Event(e *socketio.Event) {
+	s := x.srv
+	if e.Namespace == "" { // what a callback in the main namespace has answered
+		if d := x.conn.Value.(*device); e.Check() == nil {
+			d.socket.Event(e)
+		}
+		return
+	}
+	x.mu.Lock()
+	g := x.guests[e.Namespace]
+	x.mu.Unlock()
+	switch {
+	case g == nil: // it may not know yet
+		e.Ack(errorAck(Errorf(CodeInvalid, "this client is not in the namespace %.64q", e.Namespace)))
+	case e.IsAnswer():
+		if e.Check() == nil {
+			g.socket.Event(e)
+		}
+	case reserved(e.Name) || !g.socket.Hears(e.Name):
+		s.serve(g.device, e, s.events[bridged], nil)
+	default:
+		s.serve(g.device, e, s.events[bridged], s.crossed(g.socket))
+	}
+}
+
+// crossed makes a handler of a socket behind the bridge, which answers itself.
+func (s *Server) crossed(socket seam.Socket) handler {
+	return func(_ context.Context, d *device, e *socketio.Event) ([]byte, *Error) {
+		if err := e.Check(); err != nil {
+			return nil, problem(err)
+		}
+		if err := d.within(); err != nil {
+			return nil, err
+		}
+		socket.Event(e)
+		return nil, nil
+	}
+}
+
+// Leave implements socketio.Others.
+func (x *crossing) Leave(namespace string) {
+	x.mu.Lock()
+	g := x.guests[namespace]
+	x.mu.Unlock()
+	if g != nil {
+		g.socket.Leave()
+	}
+}
+
+// Closed implements socketio.Others.
+func (x *crossing) Closed(reason string) {
+	if x.client != nil {
+		x.client.Closed(reason)
+	}
+}
+
+// guestbook knows the guests of every user. The zero guestbook is empty.
+type guestbook struct {
+	mu sync.Mutex // guards of
+	of map[string]*visits
+}
+
+// visits are a user's guests, the oldest first.
+type visits struct {
+	guests []*guest
+	rate   *rate.Limiter // of what all of them send
+}
+
+// limiter bounds the events of all guests of a user.
+func (b *guestbook) limiter(r Rate, user string) *rate.Limiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v := b.of[user]; v != nil {
+		return v.rate
+	}
+	return r.limiter()
+}
+
+// add adds a guest, and returns the oldest connections if there are more than
+// limit.
+func (b *guestbook) add(g *guest, limit int) []*socketio.Conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.of == nil {
+		b.of = map[string]*visits{}
+	}
+	v := b.of[g.ChatPath]
+	if v == nil {
+		v = &visits{rate: g.allowance.user}
+		b.of[g.ChatPath] = v
+	}
+	v.guests = append(v.guests, g)
+	conns := v.conns()
+	return conns[:max(len(conns)-limit, 0)]
+}
+
+func (b *guestbook) remove(g *guest) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := b.of[g.ChatPath]
+	if v == nil {
+		return
+	}
+	if i := slices.Index(v.guests, g); i >= 0 {
+		v.guests = slices.Delete(v.guests, i, i+1)
+	}
+	if len(v.guests) == 0 {
+		delete(b.of, g.ChatPath)
+	}
+}
+
+// conns returns the connections of a user's guests.
+func (b *guestbook) conns(user string) []*socketio.Conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.of[user].conns()
+}
+
+func (v *visits) conns() []*socketio.Conn {
+	if v == nil {
+		return nil
+	}
+	var conns []*socketio.Conn
+	for _, g := range v.guests {
+		if !slices.Contains(conns, g.conn) {
+			conns = append(conns, g.conn)
+		}
+	}
+	return conns
+}
