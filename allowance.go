@@ -109,8 +109,11 @@ func (d *device) within() *Error {
 	return d.allowance.refusal
 }
 
-// take takes one event off, and returns how long it has to wait for that; if that
-// is too long nothing is taken off.
+// take takes one event off both, and returns how long it has to wait for that. If
+// that is longer than longestWait, the event is not handled and what was reserved
+// for it is given back; but not what one of the two had at once, since a token that
+// AllowN has taken cannot be returned. AllowN is asked first because ReserveN
+// allocates, and nearly every event need not wait.
 func (a *allowance) take(at time.Time) time.Duration {
 	var taken [2]*rate.Reservation
 	var wait time.Duration

@@ -13,7 +13,8 @@ import (
 // ([Server.Forget]) and to mint tokens ([Server.CallToken]). All of it may be
 // called from within hooks.
 
-// Devices returns the devices that a user has on this server, the oldest first.
+// Devices returns the devices that a user has on this server, the oldest first;
+// none if he has none, or is nobody.
 func (s *Server) Devices(user string) []Device {
 	return hosts(s.registry.devices(user))
 }
@@ -22,32 +23,43 @@ func (s *Server) Devices(user string) []Device {
 // nodes: who is online, with which socket id, or since when he is not. It is the
 // [PresenceStore]'s answer, whatever the Contacts hook says: to whom it may be
 // shown is for the host to know.
+//
+// Errors are the store's, or ctx's: a store has 10 s to answer. One that answers
+// about more or fewer users than it was asked about is an *[Error] with
+// CodeInternal.
 func (s *Server) Online(ctx context.Context, users ...string) (known []Presence, err error) {
 	if s.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
 	defer s.recovered("PresenceStore.Online", CodeInternal, &err)
-	return s.cfg.presence.Online(ctx, users)
+	ctx, over := s.presenceLimit(ctx, "PresenceStore.Online")
+	defer over()
+	known, err = s.cfg.presence.Online(ctx, users)
+	if err == nil && len(known) != len(users) {
+		return nil, Errorf(CodeInternal, "PresenceStore.Online was asked about %d users and has answered about %d: it must answer about each, in their order", len(users), len(known))
+	}
+	return known, err
 }
 
 // Emit sends an event of the host's own to every device that a user has on this
-// server, and returns how many there are. It is not kept for those who are away,
-// and is queued, in order, with what else a device gets: it never waits.
+// server. It returns how many took it into what is queued for them: not those whose
+// connection has just ended. Whether they have read it nobody knows, and it is not
+// kept for those who are away: what must arrive is for [Server.Send]. It never
+// waits, and comes in order with what else a device gets.
 //
 // Each of args becomes an argument, as JSON ([json.Marshal]; a [json.RawMessage]
-// as it is), a []byte a binary one. Names that are Socket.IO's or heymanito's own
-// are refused, as are values that are no JSON, with CodeInvalid; more than
-// [WithMaxPayload] bytes with CodeTooLarge.
+// as it is), a []byte a binary one, of which there may be 10. With an error nothing
+// is sent: an *[Error], with CodeInvalid for names that are Socket.IO's or
+// heymanito's own and for values that are no JSON, with CodeTooLarge for more than
+// [WithMaxPayload] bytes in all; or that of a ctx that has ended.
 func (s *Server) Emit(ctx context.Context, user, event string, args ...any) (int, error) {
-	switch _, builtIn := builtin()[event]; {
+	switch {
 	case s.ctx.Err() != nil:
 		return 0, ErrClosed
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
-	case reserved(event):
-		return 0, Errorf(CodeInvalid, "Emit: %q is reserved by Socket.IO: choose another event name", event)
-	case builtIn || ours(event):
-		return 0, Errorf(CodeInvalid, "Emit: %q is an event of heymanito's own: choose another name", event)
+	case s.cfg.owner(event) != "":
+		return 0, Errorf(CodeInvalid, "Emit: %q is an event of %s's own: choose another name", event, s.cfg.owner(event))
 	}
 	size, body, attachments := 0, []byte(nil), [][]byte(nil)
 	for i, arg := range args {
@@ -86,8 +98,9 @@ func (s *Server) Emit(ctx context.Context, user, event string, args ...any) (int
 
 // Disconnect ends every connection of a user on this server and keeps stock
 // clients from coming back by themselves: each gets a sessionEnded event with
-// code, and a DISCONNECT packet. It returns how many there were. It does not
-// keep the user from connecting again: the auth hook does.
+// code, which is a word between the host and its clients ("banned", "logged_out"),
+// and a DISCONNECT packet. It returns how many there were. It does not keep the
+// user from connecting again: the auth hook does.
 func (s *Server) Disconnect(user, code string) int {
 	frames := sessionEnded(code)
 	devices := s.registry.devices(user)
@@ -104,7 +117,7 @@ func (s *Server) Disconnect(user, code string) int {
 
 // ContactsChanged re-evaluates who sees user and whom user sees, by calling
 // [Hooks].Contacts again; whoever is concerned is told at once. It does nothing
-// without that hook.
+// without that hook. Errors are the hook's: then who sees whom is as before.
 func (s *Server) ContactsChanged(ctx context.Context, user string) error {
 	if s.ctx.Err() != nil {
 		return ErrClosed

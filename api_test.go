@@ -45,6 +45,30 @@ func TestDevicesAndOnline(t *testing.T) {
 	})
 }
 
+// curtStore answers about one user fewer than it is asked about.
+type curtStore struct{ heymanito.PresenceStore }
+
+func (s curtStore) Online(ctx context.Context, users []string) ([]heymanito.Presence, error) {
+	return s.PresenceStore.Online(ctx, users[1:])
+}
+
+// A store that breaks its contract is the host's to mend: he is told of it.
+func TestOnlineOfABrokenStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t, heymanito.WithPresence(curtStore{heymanito.NewMemoryPresence()}))
+		a.join("ann")
+		const says = "heymanito: internal: PresenceStore.Online was asked about %d users and has answered about %d: it must answer about each, in their order"
+		known, err := a.Online(t.Context(), "ann", "bob")
+		if e := new(heymanito.Error); !errors.As(err, &e) || e.Code != heymanito.CodeInternal || err.Error() != fmt.Sprintf(says, 2, 1) || known != nil {
+			t.Errorf("Online: %v, %v", known, err)
+		}
+		view, err := a.Inspect(t.Context(), "ann")
+		if e := new(heymanito.Error); !errors.As(err, &e) || err.Error() != fmt.Sprintf(says, 1, 0) || view.Online {
+			t.Errorf("Inspect: %+v, %v", view, err)
+		}
+	})
+}
+
 func TestEmit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := start(t, heymanito.WithMaxPayload(1000))
@@ -152,8 +176,12 @@ func TestAPIAfterShutdown(t *testing.T) {
 		}
 		_, online := a.Online(t.Context(), "ann")
 		_, emitted := a.Emit(t.Context(), "ann", "news")
+		_, minted := a.CallToken(t.Context(), "ann", "r", "phone")
+		_, inspected := a.Inspect(t.Context(), "ann")
+		_, sent := a.Send(t.Context(), heymanito.Message{From: "ann", To: "bob"})
 		for name, err := range map[string]error{
-			"Online": online, "Emit": emitted, "ContactsChanged": a.ContactsChanged(t.Context(), "ann"), "Forget": a.Forget(t.Context(), "ann"),
+			"Online": online, "Emit": emitted, "CallToken": minted, "Inspect": inspected, "Send": sent,
+			"ContactsChanged": a.ContactsChanged(t.Context(), "ann"), "Forget": a.Forget(t.Context(), "ann"),
 		} {
 			if !errors.Is(err, heymanito.ErrClosed) {
 				t.Errorf("%s after Shutdown: %v", name, err)

@@ -18,7 +18,7 @@ const (
 	// store, so that of two that exclude each other one wins, and nobody has
 	// heard of it.
 	CallDialling   CallState = "dialling"
-	CallRinging    CallState = "ringing"
+	CallRinging    CallState = "ringing"    // at the callee's devices, or waiting for one
 	CallConnecting CallState = "connecting" // answered
 	CallActive     CallState = "active"     // there was a sign of life: callConnected, or somebody joined the room
 	CallEnded      CallState = "ended"
@@ -30,26 +30,27 @@ type CallReason string
 // The reasons of a [Call] that has ended. The first group ends a ring, the
 // second a call that was answered; failed may be either.
 const (
-	CallDeclined        CallReason = "declined"
-	CallBusy            CallReason = "busy" // it never rang, or a device of the callee said so
-	CallTimeout         CallReason = "timeout"
-	CallOffline         CallReason = "offline" // it never rang
-	CallCallerCancelled CallReason = "caller_cancelled"
-	CallCallerGone      CallReason = "caller_gone"
+	CallDeclined        CallReason = "declined"         // by a device of the callee's
+	CallBusy            CallReason = "busy"             // it never rang, or a device of the callee's said so
+	CallTimeout         CallReason = "timeout"          // nobody answered within [CallTimes].Ring
+	CallOffline         CallReason = "offline"          // it never rang
+	CallCallerCancelled CallReason = "caller_cancelled" // or the caller has called somebody else
+	CallCallerGone      CallReason = "caller_gone"      // he broke off, and was not back within CallerReturn
 
-	CallHangup       CallReason = "hangup"
-	CallLeft         CallReason = "left" // one side left and did not come back
-	CallRoomFinished CallReason = "room_finished"
-	CallReplaced     CallReason = "replaced" // by another call of one of the two, before there was a sign of life
-	CallSilent       CallReason = "silent"   // there never was a sign of life; nobody is told
+	CallHangup       CallReason = "hangup"        // one of the two has ended it
+	CallLeft         CallReason = "left"          // one side left and did not come back within PeerReturn
+	CallRoomFinished CallReason = "room_finished" // the media server has closed its room
+	CallReplaced     CallReason = "replaced"      // by another call of one of the two, before there was a sign of life
+	CallSilent       CallReason = "silent"        // there never was a sign of life; nobody is told
 
-	CallFailed CallReason = "failed"
+	CallFailed CallReason = "failed" // the server could not go on with it, it took longer than Longest, or a user was forgotten
 )
 
-// Call is one call from one user to another. Its slices are not to be changed.
+// Call is one call from one user to another. Hooks read what is above Withheld; all
+// of it is for a [CallStore] to keep. Its slices are not to be changed.
 type Call struct {
-	ID          string // 128 random bits; with [WithRooms] Room is "hm_" and ID
-	Room        string
+	ID          string          // 128 random bits, as text
+	Room        string          // where the two talk: with [WithRooms] "hm_" and the ID; else what the client says, or the same if it says none
 	Caller      string          // chatPath
 	Callee      string          // chatPath
 	CallerInfo  json.RawMessage // any JSON; nil when absent, and in what a store has of a call that has ended
@@ -66,7 +67,7 @@ type Call struct {
 	Ended    time.Time // zero while it lives
 
 	Dialler  CallDevice // that has started it; what it has become, when it was not there for the answer
-	Answerer CallDevice // that has accepted or declined it
+	Answerer CallDevice // that has accepted or declined it; zero: none has
 
 	// Withheld calls are not told to the callee: for him they do not exist. The
 	// caller sees them ring out.
@@ -80,7 +81,7 @@ type Call struct {
 	CallerLeft time.Time     // when the call ends because the caller has left it; zero: he has not
 	CalleeLeft time.Time     // the same of the callee
 	Deserted   time.Time     // when the call ends because neither has a device; zero: one has
-	Sessions   []CallSession // of the room's participants; at most maxSessions
+	Sessions   []CallSession // of the room's participants; at most 16 of each
 	Due        time.Time     // when the server has to look at it; when the store may forget it, once it has ended
 
 	Change  uint64 // drawn for each change: whoever made one that the store has failed to answer finds out
@@ -88,7 +89,7 @@ type Call struct {
 	Version uint64 // set by the store: changes with every change
 }
 
-// CallDevice is one end of a call.
+// CallDevice is one end of a call; the zero one is none.
 type CallDevice struct {
 	SocketID string
 	DeviceID string // may be empty
@@ -146,7 +147,8 @@ func (d *device) callDevice() CallDevice {
 	return CallDevice{SocketID: d.SocketID, DeviceID: d.DeviceID}
 }
 
-// Live reports whether the call rings or goes on.
+// Live reports whether the call rings, was answered, or goes on: whether it is
+// neither being dialled nor over.
 func (c *Call) Live() bool {
 	return c.State == CallRinging || c.State == CallConnecting || c.State == CallActive
 }

@@ -119,12 +119,17 @@ func (s *Server) getCallToken(ctx context.Context, d *device, e *socketio.Event)
 // CallToken makes a token with which user joins the room of a call: for a
 // host's own API, from which stock clients get theirs. call is the call's ID or
 // its room; device tells the user's devices apart, at most one of each name is
-// in the room at a time.
+// in the room at a time. Who asks is for the host to know: whoever has the token
+// is user.
 //
-// Errors are of type [*Error]: CodeNotFound when user is not one of the two, or
-// without [WithRooms]; CodeConflict when the call is not answered, or over;
-// CodeUnavailable when the store is down.
+// Errors are *[Error]: CodeNotFound when user is not one of the two, or without
+// [WithRooms]; CodeConflict when the call is not answered, or over; CodeInvalid
+// without a device; CodeUnavailable when the store is down; CodeInternal when the
+// [Rooms] make no token.
 func (s *Server) CallToken(ctx context.Context, user, call, device string) (RoomToken, error) {
+	if s.ctx.Err() != nil {
+		return RoomToken{}, ErrClosed
+	}
 	if id, ok := callOfRoom(call); ok {
 		call = id
 	}

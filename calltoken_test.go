@@ -291,6 +291,7 @@ func TestBigCallerInfo(t *testing.T) {
 		}
 		ack := ann.EmitAck("initiateCall", fmt.Sprintf(`{"recipientId":"bob","callerId":"ann","callerInfo":{"photo":%q}}`, big))
 		bob.answers(ack, "ann")
+		synctest.Wait() // for the caller's token
 		for _, g := range rooms.grants {
 			if len(g.Metadata) > 64_000 {
 				t.Errorf("a token is to carry %d bytes of metadata (LiveKit takes 64,000 by default, and it goes into a URL)", len(g.Metadata))

@@ -13,32 +13,33 @@ type Code string
 
 // The codes a client can meet. Codes say who has to act: invalid, too_large,
 // identity_mismatch and missing_user are mistakes of the client's; forbidden
-// and unauthorized are the host's decisions; unavailable and rate_limited mean
-// "try again"; internal is ours.
+// and unauthorized are the host's decisions; not_found, conflict, busy and offline
+// are about calls, and what else there may be or not; unavailable and rate_limited
+// mean "try again"; internal is the server's, or a hook's, failure.
 const (
 	CodeInvalid          Code = "invalid"           // not the documented shape, or an unknown event
-	CodeTooLarge         Code = "too_large"         // bigger than MaxPayload
+	CodeTooLarge         Code = "too_large"         // bigger than [WithMaxPayload] says
 	CodeMissingUser      Code = "missing_user"      // the handshake names no userId
 	CodeIdentityMismatch Code = "identity_mismatch" // speaks for someone else
 	CodeUnauthorized     Code = "unauthorized"      // no valid identity
 	CodeForbidden        Code = "forbidden"         // the host said no
-	CodeNotFound         Code = "not_found"
-	CodeConflict         Code = "conflict" // not in a state that allows it
-	CodeBusy             Code = "busy"     // the callee rings or talks with someone else
-	CodeOffline          Code = "offline"
-	CodeRateLimited      Code = "rate_limited"
-	CodeUnavailable      Code = "unavailable" // a hook or a store is down: try again
-	CodeInternal         Code = "internal"
+	CodeNotFound         Code = "not_found"         // no such call, message or token
+	CodeConflict         Code = "conflict"          // not in a state that allows it
+	CodeBusy             Code = "busy"              // the callee rings or talks with someone else
+	CodeOffline          Code = "offline"           // the callee has no device, and there is no [Hooks].OnRing
+	CodeRateLimited      Code = "rate_limited"      // [WithRates], [WithRingLimits]
+	CodeUnavailable      Code = "unavailable"       // a hook or a store is down: try again
+	CodeInternal         Code = "internal"          // a panic, or an error of the host's function of an On
 )
 
-// Error is the error type of this package. A hook that returns one decides
-// what the client is told: Code and Message go out, Err stays in the log.
-// Any other error from a hook reaches the client as the code documented at
-// that hook, without its text.
+// Error is the error type of this package. A hook that returns one, wrapped or
+// not, decides what the client is told: Code, Message and RetryAfter go out, Err
+// stays in the log. Any other error from a hook reaches the client as the code
+// documented at that hook, without its text.
 type Error struct {
 	Code       Code
 	Message    string        // for the client's developer, in words; empty: a standard text for the Code
-	RetryAfter time.Duration // a hint for retryable codes; zero: none
+	RetryAfter time.Duration // a hint for codes that are Retryable; zero: none
 	Err        error         // the cause; logged, never sent
 }
 
@@ -49,6 +50,7 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
+// Error is the code, the message and the cause, for a log.
 func (e *Error) Error() string {
 	s := "heymanito: " + string(e.Code)
 	if e.Message != "" {
@@ -63,7 +65,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Retryable reports whether the same request may succeed later.
+// Retryable reports whether the same request may succeed later, as the member
+// retryable of an ack does: the codes busy, offline, rate_limited, unavailable and
+// internal.
 func (e *Error) Retryable() bool {
 	switch e.Code {
 	case CodeBusy, CodeOffline, CodeRateLimited, CodeUnavailable, CodeInternal:
@@ -77,7 +81,8 @@ func (e *Error) Retryable() bool {
 // one user block another without telling the blocked one.
 var ErrSilently = errors.New("heymanito: silently refused")
 
-// ErrClosed is returned by methods of a [Server] after Shutdown.
+// ErrClosed is returned, after Shutdown, by every method of a [Server] that returns
+// an error, but Shutdown itself.
 var ErrClosed = errors.New("heymanito: server closed")
 
 // message is what the client reads: the Error's own words, or the code's.

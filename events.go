@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/heymanito/heymanito/internal/jsonspan"
@@ -16,7 +17,31 @@ import (
 // the status: members of a JSON object, each preceded by a comma.
 type handler func(ctx context.Context, d *device, e *socketio.Event) (fields []byte, err *Error)
 
-// builtin names the events of the contract; see eventHandlers.
+// event is what clients may send by one name.
+type event struct {
+	handle handler // nil: nothing
+
+	ok     atomic.Uint64
+	failed tally // by code
+}
+
+func (e *event) count(err *Error) {
+	if err == nil {
+		e.ok.Add(1)
+		return
+	}
+	e.failed.add(string(err.Code))
+}
+
+func (e *event) outcomes() map[string]uint64 {
+	all := e.failed.all()
+	if n := e.ok.Load(); n > 0 {
+		all["ok"] = n
+	}
+	return all
+}
+
+// builtin is the events of the contract that clients send; see eventHandlers.
 func builtin() map[string]func(*Server) handler {
 	return map[string]func(*Server) handler{
 		"sendMessage":     func(s *Server) handler { return s.sendMessage },
@@ -35,13 +60,28 @@ func builtin() map[string]func(*Server) handler {
 	}
 }
 
-// ours reports whether an event is one that the server tells clients: nobody else
-// may.
-func ours(name string) bool {
+// owner says whose an event name is: Socket.IO's, heymanito's, whose events a
+// client sends or is told, or nobody's, "": then a host may use it.
+func (c *config) owner(name string) string {
+	switch {
+	case reserved(name):
+		return "Socket.IO"
+	case c.builtin[name] != nil:
+		return "heymanito"
+	}
 	switch name {
 	case "online_users", "contact_online", "contact_offline", "authExpiring", "sessionEnded", "inboxReady",
 		eventReceive, eventSent, eventDelivered, eventRead, eventConvRead, EventErased,
 		"incomingCall", "callRinging", "callAccepted", "callRejected", "callCancelled", "callEnded", "missedCall":
+		return "heymanito"
+	}
+	return ""
+}
+
+// reserved reports whether an event name is Socket.IO's own.
+func reserved(name string) bool {
+	switch name {
+	case "", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error":
 		return true
 	}
 	return false
@@ -53,7 +93,7 @@ func (s *Server) eventHandlers() map[string]*event {
 	if s.cfg.bridge != nil {
 		events[bridged] = &event{}
 	}
-	for name, bind := range builtin() {
+	for name, bind := range s.cfg.builtin {
 		events[name] = &event{handle: bind(s)}
 	}
 	for name, f := range s.cfg.handlers {

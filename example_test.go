@@ -2,44 +2,40 @@ package heymanito_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/heymanito/heymanito"
+	"github.com/heymanito/heymanito/heymanitotest"
 )
-
-// The clients in these examples are the test's own; yours are socket.io-client,
-// in whatever language: io("https://api.example.com", {query: {userId: "ann"}}).
-// The logs are of no interest here.
-var quiet = heymanito.WithLogger(slog.New(slog.DiscardHandler))
 
 func Example() {
 	rt := heymanito.New(quiet) // trusts the userId of the handshake; see WithAuth
 
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", rt)
-	srv := httptest.NewServer(mux)
-	defer srv.Close()
-	defer shutDown(rt)
+	app := serveIn(mux, rt) // a program says http.ListenAndServe(addr, mux)
+	defer app.close()
 
-	ann, bob := visit(srv.URL, "ann"), visit(srv.URL, "bob")
-	defer ann.leave()
-	defer bob.leave()
-	fmt.Println("ann is told of", ann.hear("contact_online"))
-	ann.ask("sendMessage", `{"id":"m1","senderChatPath":"ann","recipientChatPath":"bob","content":"¡Hola!"}`)
-	fmt.Println("bob gets", content(bob.hear("receiveMessage")))
+	ann, bob := app.connect("ann"), app.connect("bob")
+	fmt.Println("ann is told:", ann.Expect("contact_online"))
+	ack := ann.Ask("sendMessage", textMessage("m1", "ann", "bob", "¡Hola!"))
+	fmt.Println("ann is answered:", pick(ack.Raw, "status", "delivery"))
+	fmt.Println("bob gets:", pick(bob.Expect("receiveMessage").Args[0], "senderChatPath", "content"))
 	// Output:
-	// ann is told of "bob"
-	// bob gets "¡Hola!"
+	// ann is told: contact_online("bob")
+	// ann is answered: status="ok" delivery="sent"
+	// bob gets: senderChatPath="ann" content="¡Hola!"
 }
 
 // With chi, Mount passes on everything below a path.
@@ -48,193 +44,134 @@ func ExampleNew_chi() {
 	r := chi.NewRouter()
 	r.Get("/health", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
 	r.Mount("/socket.io/", rt)
+	app := serveIn(r, rt)
+	defer app.close()
 
-	srv := httptest.NewServer(r)
-	defer srv.Close()
-	defer shutDown(rt)
-	ann := visit(srv.URL, "ann")
-	defer ann.leave()
-	fmt.Println(ann.ask("markAsRead", `{"senderChatPath":"bob","recipientChatPath":"ann"}`))
-	// Output: {"status":"ok"}
+	fmt.Println(app.get("/health", "").Status)
+	fmt.Println(app.connect("ann").Ask("getCalls").Status)
+	// Output:
+	// 200 OK
+	// ok
 }
 
-// The auth hook says who a client is. Browsers send their token in the CONNECT
-// packet: io(url, {auth: {token}, query: {userId}}).
-func ExampleWithAuth() {
-	sessions := map[string]string{"s3cret": "ann"} // token → chatPath
-	auth := func(_ context.Context, h heymanito.Handshake) (heymanito.Identity, error) {
-		var a struct {
-			Token string `json:"token"`
-		}
-		if err := json.Unmarshal(h.Auth, &a); err != nil {
-			return heymanito.Identity{}, heymanito.Errorf(heymanito.CodeUnauthorized, "there is no token")
-		}
-		user, ok := sessions[a.Token]
-		if !ok {
-			return heymanito.Identity{}, heymanito.Errorf(heymanito.CodeUnauthorized, "the token is not valid")
-		}
-		return heymanito.Identity{ChatPath: user}, nil
-	}
-	rt := heymanito.New(quiet, heymanito.WithAuth(auth))
-	srv := httptest.NewServer(rt)
-	defer srv.Close()
-	defer shutDown(rt)
+// The server looks at the query of a request, and not at its path: it can be
+// mounted anywhere. Clients have to know: io(url, {path: "/v1/chat/"}).
+func ExampleServer_ServeHTTP() {
+	rt := heymanito.New(quiet)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v1/chat/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Served-By", "node 7")
+		rt.ServeHTTP(w, r)
+	})
+	app := serveIn(mux, rt, heymanitotest.Path("/v1/chat/"))
+	defer app.close()
 
-	for _, client := range []struct{ userID, auth string }{
-		{"ann", `{"token":"s3cret"}`},
-		{"ann", `{"token":"guessed"}`},
-		{"ann", ``},
-		{"bob", `{"token":"s3cret"}`},
-	} {
-		v, refusal := tryVisit(srv.URL, client.userID, client.auth)
-		if refusal != "" {
-			fmt.Println(client.userID, client.auth, "is refused:", code(refusal))
-			continue
-		}
-		fmt.Println(client.userID, client.auth, "is let in")
-		v.leave()
-	}
+	fmt.Println(app.connect("ann").Ask("getCalls").Status)
+	fmt.Println(app.get("/v1/chat/?EIO=4&transport=polling&userId=ann", "").Header.Get("X-Served-By"))
 	// Output:
-	// ann {"token":"s3cret"} is let in
-	// ann {"token":"guessed"} is refused: unauthorized
-	// ann  is refused: unauthorized
-	// bob {"token":"s3cret"} is refused: identity_mismatch
-}
-
-// Hooks are where a host stores, pushes and forbids.
-func ExampleWithHooks() {
-	pushes := make(chan string, 10)
-	blocked := map[[2]string]bool{{"bob", "eve"}: true} // bob does not want to hear from eve
-	hooks := heymanito.Hooks{
-		Authorize: func(_ context.Context, a heymanito.Action) error {
-			switch {
-			case blocked[[2]string{a.To, a.From}]:
-				return heymanito.ErrSilently // she is not told
-			case a.To == "support" && a.Event == "initiateCall":
-				return heymanito.Errorf(heymanito.CodeForbidden, "write to us instead")
-			}
-			return nil
-		},
-		BeforeMessage: func(_ context.Context, m heymanito.Message) error {
-			if len(m.Content) > 1000 {
-				return heymanito.Errorf(heymanito.CodeTooLarge, "1,000 bytes are enough")
-			}
-			fmt.Println("store", string(m.ID), "from", m.From, "to", m.To)
-			return nil
-		},
-		OnUndelivered: func(_ context.Context, m heymanito.Message) {
-			pushes <- m.To // after the ack
-		},
-	}
-	rt := heymanito.New(quiet, heymanito.WithHooks(hooks))
-	srv := httptest.NewServer(rt)
-	defer srv.Close()
-	defer shutDown(rt)
-
-	ann, eve := visit(srv.URL, "ann"), visit(srv.URL, "eve")
-	defer ann.leave()
-	defer eve.leave()
-	fmt.Println("ann:", outcome(ann.ask("sendMessage", `{"id":1,"senderChatPath":"ann","recipientChatPath":"bob","content":"hola"}`)))
-	fmt.Println("push to", <-pushes)
-	fmt.Println("eve:", outcome(eve.ask("sendMessage", `{"id":2,"senderChatPath":"eve","recipientChatPath":"bob","content":"hola"}`)))
-	fmt.Println("ann:", outcome(ann.ask("initiateCall", `{"recipientId":"support","callerId":"ann"}`)))
-	// Output:
-	// store 1 from ann to bob
-	// ann: queued
-	// push to bob
-	// eve: queued
-	// ann: forbidden: write to us instead
-}
-
-// On is for events of the host's own. What it returns is the ack's result.
-func ExampleOn() {
-	profiles := map[string]string{"bob": "Roberto"}
-	rt := heymanito.New(quiet, heymanito.On("getProfile", func(_ context.Context, e heymanito.Event) (any, error) {
-		var user string
-		if len(e.Args) != 1 || json.Unmarshal(e.Args[0], &user) != nil {
-			return nil, heymanito.Errorf(heymanito.CodeInvalid, "say whose profile")
-		}
-		name, ok := profiles[user]
-		if !ok {
-			return nil, heymanito.Errorf(heymanito.CodeNotFound, "nobody is called %s", user)
-		}
-		return map[string]string{"name": name, "asked by": e.Device.ChatPath}, nil
-	}))
-	srv := httptest.NewServer(rt)
-	defer srv.Close()
-	defer shutDown(rt)
-
-	ann := visit(srv.URL, "ann")
-	defer ann.leave()
-	fmt.Println(ann.ask("getProfile", `"bob"`))
-	fmt.Println(ann.ask("getProfile", `"eve"`))
-	// Output:
-	// {"status":"ok","result":{"asked by":"ann","name":"Roberto"}}
-	// {"status":"error","code":"not_found","message":"nobody is called eve","retryable":false}
-}
-
-// Relay passes an event of the clients' own from user to user.
-func ExampleRelay() {
-	rt := heymanito.New(quiet, heymanito.Relay("reaction"), heymanito.RelayVolatile("typing"))
-	srv := httptest.NewServer(rt)
-	defer srv.Close()
-	defer shutDown(rt)
-
-	ann, bob := visit(srv.URL, "ann"), visit(srv.URL, "bob")
-	defer ann.leave()
-	defer bob.leave()
-	fmt.Println(ann.ask("reaction", `{"senderChatPath":"ann","recipientChatPath":"bob","to":"m1","emoji":"🦜"}`))
-	fmt.Println(bob.hear("reaction"))
-	fmt.Println(code(ann.ask("reaction", `{"senderChatPath":"eve","recipientChatPath":"bob","to":"m1","emoji":"💩"}`)))
-	// Output:
-	// {"status":"ok"}
-	// {"senderChatPath":"ann","recipientChatPath":"bob","to":"m1","emoji":"🦜"}
-	// identity_mismatch
+	// ok
+	// node 7
 }
 
 // http.Server.Shutdown knows nothing of WebSockets: the Server's own comes
-// first. Its clients are told to come back, to another instance or to the next
-// one of this.
+// first. Its clients come back by themselves, to another instance or to the next
+// one of this, one after the other over the time of WithDrain.
 func ExampleServer_Shutdown() {
-	rt := heymanito.New(quiet, heymanito.WithDrain(0))
-	srv := &http.Server{Handler: rt}
-	stop := func(ctx context.Context) error {
-		return errors.Join(rt.Shutdown(ctx), srv.Shutdown(ctx))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	rt := heymanito.New(quiet, heymanito.WithDrain(8*time.Second))
+	srv := &http.Server{Handler: rt, ReadHeaderTimeout: 10 * time.Second}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	fmt.Println(stop(context.Background()))
-	// Output: <nil>
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+
+	stop() // in this example; else SIGTERM ends ctx
+	<-ctx.Done()
+	last, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := errors.Join(rt.Shutdown(last), srv.Shutdown(last)); err != nil {
+		fmt.Println("the time was up:", err)
+	}
+	fmt.Println(<-served)
+	// Output: http: Server closed
 }
 
-func shutDown(rt *heymanito.Server) {
-	if err := rt.Shutdown(context.Background()); err != nil {
-		log.Fatal(err)
+// The pages of which origins may connect. Native clients send no Origin, and are
+// always let in; so are pages of the server's own host.
+func ExampleWithOrigins() {
+	rt := heymanito.New(quiet, heymanito.WithOrigins("https://app.example.com", "capacitor://localhost"))
+	app := serve(rt)
+	defer app.close()
+
+	for _, origin := range []string{"https://app.example.com", "https://evil.example", ""} {
+		fmt.Printf("%q %s\n", origin, app.get("/socket.io/?EIO=4&transport=polling&userId=ann", origin).Status)
 	}
+	// Output:
+	// "https://app.example.com" 200 OK
+	// "https://evil.example" 403 Forbidden
+	// "" 200 OK
 }
 
-// content, code and outcome read one thing out of a JSON object.
-func content(object string) string {
-	var m struct{ Content json.RawMessage }
-	if err := json.Unmarshal([]byte(object), &m); err != nil {
-		return err.Error()
+// On a developer's machine pages come from anywhere. Where a login is in a cookie,
+// never in production.
+func ExampleWithInsecureAnyOrigin() {
+	opts := []heymanito.Option{quiet}
+	if os.Getenv("CHAT_ENV") != "production" {
+		opts = append(opts, heymanito.WithInsecureAnyOrigin())
 	}
-	return string(m.Content)
+	rt := heymanito.New(opts...)
+	app := serve(rt)
+	defer app.close()
+
+	fmt.Println(app.get("/socket.io/?EIO=4&transport=polling&userId=ann", "http://192.168.1.20:5173").Status)
+	// Output: 200 OK
 }
 
-func code(object string) string {
-	var m struct {
-		Code string
-		Data struct{ Code string }
-	}
-	if err := json.Unmarshal([]byte(object), &m); err != nil {
-		return err.Error()
-	}
-	return m.Code + m.Data.Code
+// Behind a load balancer that cannot keep a client at one instance there is no
+// polling. Clients have to ask for WebSocket: io(url, {transports: ["websocket"]}).
+func ExampleWithTransports() {
+	rt := heymanito.New(quiet, heymanito.WithTransports("websocket"))
+	app := serve(rt)
+	defer app.close()
+
+	fmt.Println("polling:", app.get("/socket.io/?EIO=4&transport=polling&userId=ann", "").Status)
+	fmt.Println("websocket:", app.connect("ann").Ask("getCalls").Status)
+	// Output:
+	// polling: 400 Bad Request
+	// websocket: ok
 }
 
-func outcome(ack string) string {
-	var a struct{ Delivery, Code, Message string }
-	if err := json.Unmarshal([]byte(ack), &a); err != nil {
-		return err.Error()
-	}
-	return strings.TrimSuffix(a.Delivery+a.Code+": "+a.Message, ": ")
+// Behind a proxy that always sets X-Real-IP, and only there: a client can send
+// the same header.
+func ExampleWithRemoteAddr() {
+	rt := heymanito.New(quiet, heymanito.WithRemoteAddr(func(r *http.Request) string { return r.Header.Get("X-Real-IP") }))
+	app := serve(rt)
+	defer app.close()
+
+	app.connect("ann", heymanitotest.Header("X-Real-IP", "203.0.113.9"))
+	fmt.Println(rt.Devices("ann")[0].RemoteAddr)
+	// Output: 203.0.113.9
+}
+
+// The server's log among the host's own, from warnings on: who is refused is told
+// at Info, a refused event at Debug.
+func ExampleWithLogger() {
+	handler := slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelWarn,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{} // for this example
+			}
+			return a
+		},
+	})
+	rt := heymanito.New(heymanito.WithLogger(slog.New(handler).With("part", "chat")))
+	defer rt.Shutdown(context.Background())
+	// Output:
+	// level=WARN msg="no auth hook: the userId of the handshake is trusted, anybody can be anybody (heymanito.WithAuth)" part=chat
 }

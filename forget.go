@@ -17,13 +17,15 @@ const sessionForgotten = "account_deleted"
 // clients do not come back), his calls end, and every store forgets him: his
 // inbox, the ids of his messages, when he was last seen, his calls, and in the
 // inboxes of others what they have from him and of their conversations with him.
-// Those learn of it as entryErased. Contacts of theirs are the host's.
+// To a device that has yet to get one of these entries it comes as entryErased;
+// what devices have been told is theirs. Who his contacts were is the host's to
+// forget.
 //
 // Have the auth hook, and Authorize, refuse him first: who is let in afterwards,
 // or is written to, begins anew. It may be called from within the handler of an
 // event of that user's own, whose ack does not arrive any more; what else he was
 // doing in that very moment may leave something behind, which a second call
-// erases.
+// erases. Of a user who never was here there is nothing to erase, and no error.
 //
 // On an error, ctx's or a store's, the devices are gone and some of the rest may
 // not be: call it again until it returns nil. In a cluster it reaches the devices
@@ -61,8 +63,8 @@ func (s *Server) Forget(ctx context.Context, user string) error {
 
 func (s *Server) forgetPresence(ctx context.Context, user string) (err error) {
 	defer s.recovered("PresenceStore.Forget", CodeUnavailable, &err)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
+	ctx, over := s.presenceLimit(ctx, "PresenceStore.Forget")
+	defer over()
 	return s.cfg.presence.Forget(ctx, user)
 }
 

@@ -36,6 +36,14 @@ func (s *Server) storeLimit(ctx context.Context, call string) (_ context.Context
 	}
 }
 
+// presenceLimit is limit for the host's PresenceStore.
+func (s *Server) presenceLimit(ctx context.Context, call string) (context.Context, func()) {
+	if _, never := s.cfg.presence.(*MemoryPresence); never {
+		return ctx, func() {}
+	}
+	return s.storeLimit(ctx, call)
+}
+
 // append is Append, which is spared the slice of receipts as well where it can
 // be: zero has as many as there are entries.
 func (g guard) append(ctx context.Context, zero []Receipt, entries []Entry) (receipts []Receipt, err error) {

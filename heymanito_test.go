@@ -863,65 +863,35 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// visitor is a client for examples, which have no testing.TB.
+// visitor is a client that has its packets in its hands.
 type visitor struct{ ws *wiretest.WS }
 
 // visit connects, and panics if it is not let in.
 func visit(base, user string) *visitor {
-	v, refusal := tryVisit(base, user, "")
-	if refusal != "" {
-		panic(refusal)
-	}
-	return v
-}
-
-// tryVisit connects with the CONNECT packet's auth, and returns the payload of
-// the CONNECT_ERROR if there is one.
-func tryVisit(base, user, auth string) (v *visitor, refusal string) {
 	ws, err := wiretest.DialWS(base, "EIO=4&transport=websocket&userId="+user)
 	if err != nil {
 		panic(err)
 	}
-	v = &visitor{ws}
+	v := &visitor{ws}
 	v.next("0")
-	v.send("40" + auth)
-	if answer := v.next("4"); strings.HasPrefix(answer, "44") {
-		ws.Close()
-		return nil, answer[2:]
-	}
-	v.next(`42["online_users"`)
-	return v, ""
-}
-
-func (v *visitor) send(packet string) {
-	if err := v.ws.Send(packet); err != nil {
+	if err := ws.Send("40"); err != nil {
 		panic(err)
 	}
+	v.next(`42["online_users"`)
+	return v
 }
 
-// next returns the next packet that begins with prefix.
-func (v *visitor) next(prefix string) string {
+// next reads until a packet begins with prefix.
+func (v *visitor) next(prefix string) {
 	for {
 		p, err := v.ws.Text()
 		if err != nil {
 			panic(err)
 		}
 		if strings.HasPrefix(p, prefix) {
-			return p
+			return
 		}
 	}
-}
-
-// ask emits an event with a callback and returns what that is called with.
-func (v *visitor) ask(event, payload string) string {
-	v.send(fmt.Sprintf(`421[%q,%s]`, event, payload))
-	return strings.TrimSuffix(strings.TrimPrefix(v.next("431["), "431["), "]")
-}
-
-// hear waits for an event and returns its payload.
-func (v *visitor) hear(event string) string {
-	prefix := fmt.Sprintf(`42[%q,`, event)
-	return strings.TrimSuffix(strings.TrimPrefix(v.next(prefix), prefix), "]")
 }
 
 func (v *visitor) leave() { v.ws.Close() }

@@ -20,7 +20,7 @@ type Handshake struct {
 	// Request opened the connection. Its body is gone; its headers, cookies,
 	// TLS state and context values (those of the host's middleware, and chi's
 	// URL parameters) are there. But it has been served when AuthFunc runs:
-	// its context has ended, use the ctx passed to AuthFunc, and what a router
+	// its context has ended, so use the ctx passed to AuthFunc, and what a router
 	// other than chi takes back with the request is void.
 	Request *http.Request
 	// Query is the parsed query of Request.
@@ -33,24 +33,26 @@ type Handshake struct {
 	// Auth is the auth payload of the CONNECT packet as the client sent it, a
 	// JSON object; nil when there was none. Browsers put their token here.
 	Auth json.RawMessage
-	// Refresh: the client, which is connected, proves its identity anew before
-	// that ends. Auth is the payload of its refreshAuth event; Request is not a
-	// request of the client's: it has its RemoteAddr, and the userId in its
-	// query, but no headers, no cookies, and no values in its context.
+	// Refresh is set when a client that is connected proves its identity anew,
+	// before that ends. Auth is then the payload of its refreshAuth event. Request
+	// is none that the client has made: it has the RemoteAddr, and the userId in
+	// its query, but no headers, no cookies, and no values in its context.
 	Refresh bool
 }
 
 // Identity is who a connection speaks for.
 type Identity struct {
-	// ChatPath names the user: at most 256 bytes of UTF-8 without control
-	// characters. It must equal the handshake's userId.
+	// ChatPath names the user ([ValidChatPath]). It must equal [Handshake].UserID:
+	// else the client is refused with CodeIdentityMismatch.
 	ChatPath string
 	// Expires is when the identity ends; the zero time means never. The device
 	// is told 30 s before ([WithExpiryNotice]) by the event authExpiring, and
 	// may answer with refreshAuth; else its connection is closed then, and a
-	// stock client comes back with what its auth function says.
+	// stock client comes back with what its auth function says. A time that has
+	// passed is refused with CodeUnauthorized.
 	Expires time.Time
-	// Claims is the host's own, handed to every hook in [Device].Claims.
+	// Claims is whatever the host likes to find in [Device].Claims, on several
+	// goroutines: do not change it afterwards. It may be nil.
 	Claims any
 }
 
@@ -62,8 +64,8 @@ type Identity struct {
 // An [*Error] decides what the client is told: CodeUnavailable and CodeInternal
 // close the transport, so that stock clients come back with their back-off; any
 // other code is a CONNECT_ERROR, after which they stop. An error of another type is
-// reported as CodeUnauthorized, unless it is ctx's own: that is
-// CodeUnavailable. To a refreshAuth the error is the ack, and the connection
+// reported as CodeUnauthorized, unless it is ctx's own: that is CodeUnavailable. A
+// panic is CodeInternal. To a refreshAuth the error is the ack, and the connection
 // stands until the identity that it has ends.
 type AuthFunc func(ctx context.Context, h Handshake) (Identity, error)
 

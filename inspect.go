@@ -9,63 +9,65 @@ import (
 // him. It has no contents of messages, no tokens and no claims.
 type UserView struct {
 	ChatPath string       `json:"chatPath"`
-	Online   bool         `json:"online"` // on any node
-	LastSeen *time.Time   `json:"lastSeen,omitempty"`
-	Devices  []DeviceView `json:"devices"` // on this server, the oldest first
-	Inbox    *InboxView   `json:"inbox,omitempty"`
-	Calls    []CallView   `json:"calls"` // those that ended a moment ago included
+	Online   bool         `json:"online"`             // on any node
+	LastSeen *time.Time   `json:"lastSeen,omitempty"` // nil: he is online, or it is not known
+	Devices  []DeviceView `json:"devices"`            // on this server, the oldest first
+	Inbox    *InboxView   `json:"inbox,omitempty"`    // nil [WithoutInbox]
+	Calls    []CallView   `json:"calls"`              // those that ended a moment ago included
 }
 
 // DeviceView is one connected device.
 type DeviceView struct {
 	SocketID    string     `json:"socketId"`
-	DeviceID    string     `json:"deviceId,omitempty"`
+	DeviceID    string     `json:"deviceId,omitempty"` // the client's word
 	RemoteAddr  string     `json:"remoteAddr"`
-	Transport   string     `json:"transport"`
+	Transport   string     `json:"transport"` // "polling" or "websocket"
 	ConnectedAt time.Time  `json:"connectedAt"`
-	Expires     *time.Time `json:"expires,omitempty"` // when its identity ends
-	QueueBytes  int        `json:"queueBytes"`        // that it has yet to take
-	Features    []string   `json:"features,omitempty"`
-	Stock       bool       `json:"stock"`            // it keeps no position of its own
-	Told        *uint64    `json:"told,omitempty"`   // up to here of the inbox
-	Proven      *uint64    `json:"proven,omitempty"` // up to here it has shown that it has it
+	Expires     *time.Time `json:"expires,omitempty"`  // when its identity ends; nil: never
+	QueueBytes  int        `json:"queueBytes"`         // that it has yet to take
+	Features    []string   `json:"features,omitempty"` // that the client has asked for
+	Stock       bool       `json:"stock"`              // the client keeps no position of its own in the inbox
+	Told        *uint64    `json:"told,omitempty"`     // the seq up to which it was sent the inbox; nil [WithoutInbox]
+	Proven      *uint64    `json:"proven,omitempty"`   // the seq up to which it has shown that it has it; likewise
 }
 
-// InboxView is the state of an inbox, and its newest entries.
+// InboxView is the state of an inbox, as in [Head], and its newest entries.
 type InboxView struct {
 	Epoch   string      `json:"epoch"`
-	Last    uint64      `json:"last"`
-	Given   uint64      `json:"given"`
-	Dropped uint64      `json:"dropped"`
+	Last    uint64      `json:"last"`    // seq of the newest entry
+	Given   uint64      `json:"given"`   // seq up to which some device has it
+	Dropped uint64      `json:"dropped"` // seq up to which entries may have been dropped
 	Entries []EntryView `json:"entries"` // 100 at most, the oldest first
 }
 
-// EntryView is an entry without what it carries.
+// EntryView is an [Entry] without what it carries.
 type EntryView struct {
 	Seq         uint64    `json:"seq"`
-	Event       string    `json:"event"`
-	Peer        string    `json:"peer"`
-	ID          string    `json:"id,omitempty"` // as JSON
+	Event       string    `json:"event"`        // e.g. "receiveMessage"
+	Peer        string    `json:"peer"`         // the other side's chatPath
+	ID          string    `json:"id,omitempty"` // of the message, as JSON
 	Time        time.Time `json:"ts"`
-	Bytes       int       `json:"bytes"`
+	Bytes       int       `json:"bytes"` // that it carries, attachments included
 	Attachments int       `json:"attachments,omitempty"`
 }
 
-// CallView is a call of the user's.
+// CallView is a [Call] of the user's.
 type CallView struct {
 	ID      string     `json:"callId"`
 	Room    string     `json:"roomName"`
-	Caller  string     `json:"callerId"`
-	Callee  string     `json:"recipientId"`
+	Caller  string     `json:"callerId"`    // chatPath
+	Callee  string     `json:"recipientId"` // chatPath
 	State   CallState  `json:"state"`
-	Reason  CallReason `json:"reason,omitempty"`
+	Reason  CallReason `json:"reason,omitempty"` // of one that has ended
 	Started time.Time  `json:"started"`
 }
 
 // inspected is how many entries a view shows.
 const inspected = 100
 
-// Inspect returns what is known of a user. Errors are the stores'.
+// Inspect returns what is known of a user; of one who never was here, that there is
+// nothing. It asks the stores: an error is theirs, and the view has what was found
+// out before it.
 func (s *Server) Inspect(ctx context.Context, user string) (UserView, error) {
 	v := UserView{ChatPath: user, Devices: []DeviceView{}, Calls: []CallView{}}
 	known, err := s.Online(ctx, user)

@@ -19,10 +19,10 @@ const (
 	sessionOverhead = 40
 )
 
-// MemoryCalls is a [CallStore] in memory, for one process. It holds 256 MB of
-// calls, a quarter of a million of those that carry little; beyond that Create
-// fails with [ErrCallsFull]. Those that have ended give back what they carried,
-// and when they are forgotten the rest.
+// MemoryCalls is a [CallStore] in memory, for one process. Make one with
+// [NewMemoryCalls]. It holds 256 MB of calls, a quarter of a million of those that
+// carry little; beyond that Create fails with [ErrCallsFull]. Those that have ended
+// give back what they carried, and when they are forgotten the rest.
 type MemoryCalls struct {
 	mu     sync.Mutex // guards the rest
 	byID   map[string]*heldCall
@@ -43,7 +43,8 @@ type heldCall struct {
 	size  int
 }
 
-// NewMemoryCalls returns an empty store.
+// NewMemoryCalls returns an empty MemoryCalls. It starts nothing and needs no
+// closing.
 func NewMemoryCalls() *MemoryCalls {
 	return &MemoryCalls{byID: map[string]*heldCall{}, byUser: map[string][]*heldCall{}, byPair: map[[2]string]*heldCall{}}
 }

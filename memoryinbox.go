@@ -16,10 +16,11 @@ import (
 // memoryInboxTotal is the default of a MemoryInbox's InboxBounds.Total.
 const memoryInboxTotal = 256_000_000
 
-// MemoryInbox is the [Inbox] of a single process. A restart loses everything:
-// each MemoryInbox has an epoch of its own, so that clients notice.
+// MemoryInbox is the [Inbox] of a single process. Make one with [NewMemoryInbox]. A
+// restart loses everything: each MemoryInbox has an epoch of its own, so that
+// clients notice.
 //
-// Total is 256 MB by default. It counts the heap that the inboxes take, maps
+// [InboxBounds].Total is 256 MB by default. It counts the heap that the inboxes take, maps
 // and links included: a short message counts about 320 bytes, the first one to
 // somebody new 880. The process may take up to twice that, by the garbage
 // collector's default. A message between two users counts in both inboxes,

@@ -14,7 +14,8 @@ import (
 const lastSeenUsers = 100_000
 
 // MemoryPresence is the [PresenceStore] of a single process: it knows only the
-// users of this node, and nothing of them survives a restart.
+// users of this node, and nothing of them survives a restart. Make one with
+// [NewMemoryPresence].
 //
 // What it holds is bounded. A user who is online takes about 200 bytes, and so
 // does one who is offline and whose last seen is kept: of those there are at

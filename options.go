@@ -14,8 +14,11 @@ import (
 	"github.com/heymanito/heymanito/internal/seam"
 )
 
-// Option configures a [Server]. A wrong literal (a negative time, an origin
-// that is none, a reserved event name) makes New panic and say what is wrong.
+// Option configures a [Server]. Of an option that is given twice the last one
+// counts; but each On, Relay and RelayVolatile adds an event, and WithOrigins adds
+// origins. A wrong literal (a time under a millisecond where zero has no meaning, a
+// count below 1, an origin that is none, a name that is taken) makes [New] panic and
+// say what is wrong.
 type Option func(*config)
 
 // config holds every setting; newConfig has the defaults.
@@ -29,6 +32,7 @@ type config struct {
 	calls    CallStore
 	rooms    Rooms       // nil: calls have rooms in name only
 	bridge   seam.Bridge // nil: there is only the namespace "/"
+	builtin  map[string]func(*Server) handler
 	handlers map[string]EventFunc
 	relays   map[string]bool // name → volatile
 
@@ -64,6 +68,7 @@ func newConfig(opts []Option) *config {
 	c := &config{
 		log:              slog.Default(),
 		keep:             true,
+		builtin:          builtin(),
 		handlers:         map[string]EventFunc{},
 		relays:           map[string]bool{},
 		origins:          map[string]bool{},
@@ -140,13 +145,16 @@ func WithAuth(auth AuthFunc) Option {
 	}
 }
 
-// WithHooks sets the host's hooks. Given twice, the last one counts.
+// WithHooks sets the host's hooks, all of them together.
 func WithHooks(h Hooks) Option {
 	return func(c *config) { c.hooks = h }
 }
 
 // WithLogger sets where the server logs; the default is slog.Default() at the
-// time of New. Session ids, tokens and message contents are never logged.
+// time of New. An error is the host's to mend (a hook panicked, a store failed), a
+// warning is about a device that was cut off for what it did, or a setting that is
+// not safe; who is not let in is Info, a refused event Debug. Session ids, tokens
+// and message contents are never logged.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) {
 		if l == nil {
@@ -157,8 +165,8 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithPresence sets the store that knows who is online; the default is
-// [NewMemoryPresence]. The store's life is the host's: the Server does not
-// close it.
+// [NewMemoryPresence], which knows this process alone. The store's life is the
+// host's: the Server does not close it.
 func WithPresence(store PresenceStore) Option {
 	return func(c *config) {
 		if store == nil {
@@ -169,8 +177,9 @@ func WithPresence(store PresenceStore) Option {
 }
 
 // WithInbox sets the store that keeps what users miss; the default is
-// [NewMemoryInbox], which loses it when the process ends. The store's life is
-// the host's: the Server does not close it.
+// [NewMemoryInbox] with its default bounds, which loses it when the process ends;
+// package boltinbox has one in a file. The store's life is the host's: the Server
+// does not close it, and uses it until Shutdown has returned.
 func WithInbox(store Inbox) Option {
 	return func(c *config) {
 		if store == nil {
@@ -192,34 +201,25 @@ func WithoutInbox() Option {
 	}
 }
 
-// EventFunc handles an event of the host's own. Its result is marshalled into
-// the ack's "result" field (nil: no field). An [*Error] is the ack; any other
-// error is answered as CodeInternal and logged. It runs as hooks do.
+// EventFunc handles an event of the host's own. Its result is marshalled into the
+// member "result" of the ack (nil: there is none), {"status":"ok","result":…}. An
+// *[Error] is the ack; any other error is answered as CodeInternal and logged. It
+// runs as hooks do, on the goroutine of the connection, and is called whether or
+// not the client has asked for an ack. ctx ends with the connection.
 type EventFunc func(ctx context.Context, e Event) (result any, err error)
 
-// Event is an event of the host's own, valid until the EventFunc returns.
+// Event is an event of the host's own. Its byte slices are valid until the
+// EventFunc returns: copy what is to outlive it, and change nothing.
 type Event struct {
 	Name        string
 	Device      Device
-	Args        [][]byte // JSON values, as the client sent them
-	Attachments [][]byte // what binary placeholders in Args number
-}
-
-// reserved names belong to Socket.IO itself.
-func reserved(name string) bool {
-	switch name {
-	case "", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error":
-		return true
-	}
-	return false
+	Args        [][]byte // JSON values, as the client sent them; may be empty
+	Attachments [][]byte // binary data, which {"_placeholder":true,"num":0} in Args stands for; 10 at most
 }
 
 func (c *config) register(option, name string) {
-	if reserved(name) {
-		badOption(option, "%q is reserved by Socket.IO: choose another event name", name)
-	}
-	if _, builtIn := builtin()[name]; builtIn || ours(name) {
-		badOption(option, "%q is an event of heymanito's own: choose another name, or use Hooks", name)
+	if owner := c.owner(name); owner != "" {
+		badOption(option, "%q is an event of %s's own: choose another name, or use Hooks", name, owner)
 	}
 	_, on := c.handlers[name]
 	_, relayed := c.relays[name]
@@ -228,7 +228,9 @@ func (c *config) register(option, name string) {
 	}
 }
 
-// On registers an event of the host's own.
+// On registers an event of the host's own, which f handles; see [EventFunc]. The
+// names that are Socket.IO's or heymanito's own are refused, and so is one that is
+// registered already.
 func On(name string, f EventFunc) Option {
 	return func(c *config) {
 		c.register("On", name)
@@ -241,8 +243,10 @@ func On(name string, f EventFunc) Option {
 
 // Relay declares an event that users send each other: its payload, an object
 // with senderChatPath and recipientChatPath, is passed on whole, under the
-// same name, to every device of the recipient. The sender must be the
-// connection's user, and Hooks.Authorize is asked.
+// same name, to every device of the recipient on this server. The sender must be
+// the connection's user, and [Hooks].Authorize is asked. It is not kept for
+// whoever is away, and its ack, {"status":"ok"}, does not tell whether anybody is
+// there. Names are refused as by [On].
 func Relay(name string) Option {
 	return func(c *config) {
 		c.register("Relay", name)
@@ -251,7 +255,8 @@ func Relay(name string) Option {
 }
 
 // RelayVolatile is Relay for events that are worth nothing later, such as
-// "typing": they are dropped, not queued, for a device that is behind.
+// "typing": they are dropped, not queued, for a device that is behind: for which
+// more than 16 KiB are queued, or which is between two polls.
 func RelayVolatile(name string) Option {
 	return func(c *config) {
 		c.register("RelayVolatile", name)
@@ -261,11 +266,12 @@ func RelayVolatile(name string) Option {
 
 // WithOrigins lists the origins from which browsers may connect besides the
 // server's own host: "https://app.example.com", and for wrapped apps
-// "capacitor://localhost" or "null". Requests without an Origin header (most
-// native clients) are always allowed. Swift's client sends the address that it
+// "capacitor://localhost" or "null". A page from any other origin is refused with
+// 403, whatever cookies it brings. Requests without an Origin header, which most
+// native clients send, are allowed, unless a browser says that they come from
+// another site and brings a cookie. Swift's client sends the address that it
 // connects to, with wss:// for https://: behind a proxy that changes Host, list
-// it. A page from any other origin is refused with 403, whatever cookies it
-// brings.
+// it.
 func WithOrigins(origins ...string) Option {
 	return func(c *config) {
 		for _, o := range origins {
@@ -287,9 +293,10 @@ func WithInsecureAnyOrigin() Option {
 	return func(c *config) { c.anyOrigin = true }
 }
 
-// WithRemoteAddr sets how a client's address is found; the default is
-// Request.RemoteAddr. Behind a proxy, read the header that your proxy sets, and
-// only if it always sets it: a client can send the same header.
+// WithRemoteAddr sets how a client's address is found, for [Device].RemoteAddr,
+// and for the bounds of [WithMaxHandshakes]; the default is Request.RemoteAddr.
+// Behind a proxy, read the header that your proxy sets, and only if it always sets
+// it: a client can send the same header.
 func WithRemoteAddr(f func(*http.Request) string) Option {
 	return func(c *config) {
 		if f == nil {
@@ -299,10 +306,10 @@ func WithRemoteAddr(f func(*http.Request) string) Option {
 	}
 }
 
-// WithTransports limits the transports to those named, "polling" and
+// WithTransports limits the transports to those named, of "polling" and
 // "websocket"; the default is both. Polling needs sticky sessions behind a
-// load balancer; with WebSocket alone clients must ask for it
-// (transports: ["websocket"]).
+// load balancer. Stock clients begin with polling: where there is none they must
+// be told so (transports: ["websocket"]).
 func WithTransports(names ...string) Option {
 	return func(c *config) {
 		needCount("WithTransports", len(names))
@@ -372,8 +379,8 @@ func WithDrain(d time.Duration) Option {
 }
 
 // WithExpiryNotice sets how long before the end of its identity
-// ([Identity].Expires) a device is told (default 30 s): what a client has to
-// fetch a token and send it. One whose identity ends sooner is told at once.
+// ([Identity].Expires) a device is told (default 30 s): the time that a client has
+// to fetch a token and send it. One whose identity ends sooner is told at once.
 func WithExpiryNotice(d time.Duration) Option {
 	return func(c *config) {
 		needPositive("WithExpiryNotice", d)
@@ -382,8 +389,8 @@ func WithExpiryNotice(d time.Duration) Option {
 }
 
 // WithCalls sets the store that keeps the calls there are; the default is
-// [NewMemoryCalls]: then they end, without a word, with the process. The store's
-// life is the host's: the Server does not close it.
+// [NewMemoryCalls], which forgets them, without a word to anybody, when the process
+// ends. The store's life is the host's: the Server does not close it.
 //
 // Several Servers may have one store: who changes a call is decided there, and
 // what is due one of them ends. But each rings, and tells, the devices that are
@@ -425,8 +432,8 @@ func WithRooms(rooms Rooms) Option {
 	}
 }
 
-// WithCallTimes sets how long calls ring, and are waited for; what is zero in t
-// has its default.
+// WithCallTimes sets how long calls ring, and are waited for. A field of t that is
+// zero has its default; no other may be under a millisecond.
 func WithCallTimes(t CallTimes) Option {
 	return func(c *config) {
 		t := t.withDefaults()
@@ -436,9 +443,9 @@ func WithCallTimes(t CallTimes) Option {
 }
 
 // WithRingLimits sets how often a minute one user may call another (default 6),
-// and anybody (default 20). More is answered "rate_limited". To dial again what
-// rings already does not count. The limits are this server's own: a cluster
-// allows as much on each.
+// and how often all others together (default 20). More is answered "rate_limited".
+// To dial again what rings already does not count. The limits are this server's
+// own: each node allows as much.
 func WithRingLimits(perPair, perCaller int) Option {
 	return func(c *config) {
 		needCount("WithRingLimits", perPair, perCaller)
@@ -449,8 +456,9 @@ func WithRingLimits(perPair, perCaller int) Option {
 // WithRates sets how many events are handled of one device (default 100 a second,
 // 500 at once), and of all devices of one user (200, and 1000). What a client
 // sends beyond that is read slowly for 10 s, and then answered "rate_limited",
-// slowly too, until the client has sent nothing for a second. The zero Rate is no bound: one client can then take
-// as much of the server as it can send.
+// slowly too, until the client has sent nothing for a second. An event that would
+// have to wait for longer than a second is answered so at once. The zero Rate is no
+// bound: one client can then take as much of the server as it can send.
 func WithRates(device, user Rate) Option {
 	return func(c *config) {
 		for _, r := range []Rate{device, user} {
@@ -464,7 +472,8 @@ func WithRates(device, user Rate) Option {
 
 // WithMaxPayload sets the bytes an event may have, attachments included
 // (default 1,000,000). A WebSocket message up to 16 times as big is read past
-// and answered "too_large"; beyond that the connection is closed.
+// and answered "too_large"; beyond that the connection is closed. A polling request
+// that is bigger is answered 413.
 func WithMaxPayload(bytes int) Option {
 	return func(c *config) {
 		needCount("WithMaxPayload", bytes)
@@ -472,10 +481,10 @@ func WithMaxPayload(bytes int) Option {
 	}
 }
 
-// WithMaxQueue sets the bytes queued for a device that does not read before it
-// is cut off (default 4 MiB). Every frame counts with what it takes in memory.
-// It bounds what one such device costs; but a single message goes to a device
-// that keeps up, even if it is bigger than that.
+// WithMaxQueue sets how many bytes may be queued for a device that does not read,
+// before it is cut off (default 4 MiB); it finds what it has missed in the inbox.
+// Every frame counts with what it takes in memory. A device that keeps up is sent a
+// single message even if that is bigger.
 func WithMaxQueue(bytes int) Option {
 	return func(c *config) {
 		needCount("WithMaxQueue", bytes)
@@ -484,7 +493,8 @@ func WithMaxQueue(bytes int) Option {
 }
 
 // WithMaxDevices sets how many devices one user may have connected (default
-// 50). One more, and the oldest is closed.
+// 50) to this server. One more, and the oldest is closed; a stock client then comes
+// back, and closes the next one.
 func WithMaxDevices(n int) Option {
 	return func(c *config) {
 		needCount("WithMaxDevices", n)
@@ -495,7 +505,7 @@ func WithMaxDevices(n int) Option {
 // WithHandshakeLimits sets what a client may cost before it is let in: the
 // time (default 10 s), the bytes it may send (default 64 KiB) and the events
 // that are held while it is being let in (default 16). Beyond any of them it is
-// closed.
+// closed. The time is also what [AuthFunc] has.
 func WithHandshakeLimits(timeout time.Duration, bytes, events int) Option {
 	return func(c *config) {
 		needPositive("WithHandshakeLimits", timeout)

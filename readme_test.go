@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// The program of each README, and of docs/embedding.md, pasted into an empty module, compiles.
+// The program of each README, and of docs/embedding.md, pasted into an empty module,
+// compiles.
 func TestReadmeCompiles(t *testing.T) {
 	root, err := filepath.Abs(".")
 	if err != nil {

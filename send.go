@@ -14,28 +14,29 @@ type Sent struct {
 	ID        json.RawMessage // the Message's, or the one that was made
 	Seq       uint64          // of the entry in the sender's inbox; 0 [WithoutInbox]
 	Time      time.Time       // the server's clock, whole milliseconds
-	Delivery  string          // "sent", "queued" or "offline", as in a client's ack
+	Delivery  string          // "sent", "queued" or "offline", see [Delivery].Status
 	Duplicate bool            // it was sent before: the rest is the first one's
 }
 
 // Send sends a message as if a device of m.From had sent it: to every device of
-// m.To, by way of his inbox, and as messageSent to those of m.From. What it says
-// is the host's own: neither Authorize nor BeforeMessage is asked. OnUndelivered
-// and AfterMessage are told.
+// m.To, by way of his inbox, and as messageSent to those of m.From, who need not
+// ever have connected. What it says is the host's own: neither Authorize nor
+// BeforeMessage is asked. OnUndelivered and AfterMessage are told.
 //
-// m.ID may be nil: then it is made. A message that is sent again with the same
-// From, To and ID is handled once, whoever sends it. m.Time is ignored. Content
-// and SenderProfile are valid JSON, or nil, and Attachments are what placeholders
-// in them number; nobody changes these bytes afterwards.
+// m.ID is a JSON string or number; nil, and one is made. A message that is sent
+// again with the same From, To and ID, within 24 hours at the least, is handled
+// once, whoever sends it. m.Time is ignored. Content and SenderProfile are valid
+// JSON, or nil, and Attachments are what placeholders in them number; nobody
+// changes these bytes afterwards.
 //
 // Errors are *[Error]: CodeInvalid, CodeTooLarge ([WithMaxPayload]), or
-// CodeUnavailable when the inbox fails: then send it again, with the ID. After
-// Shutdown it is [ErrClosed].
+// CodeUnavailable when the inbox fails, or ctx ends before the message is taken:
+// then send it again, with the same ID. After Shutdown it is [ErrClosed].
 //
-// A hook that sends passes on the ctx that it was given. With any other Send
-// waits for the AfterMessage and OnUndelivered of m.To's messages when they are
-// far behind, as clients do: a hook would wait for itself. BeforeMessage cannot
-// send the message that it is asked about.
+// A hook that sends passes on the ctx that it was given. With any other, Send
+// waits when the AfterMessage and OnUndelivered of m.To's messages are far behind,
+// as clients do: a hook would wait for itself. BeforeMessage cannot send the
+// message that it is asked about.
 func (s *Server) Send(ctx context.Context, m Message) (Sent, error) {
 	if s.ctx.Err() != nil {
 		return Sent{}, ErrClosed

@@ -7,39 +7,41 @@ import (
 	"time"
 )
 
-// Stats are the numbers of a [Server]: what there is, and what was since New.
+// Stats are the numbers of a [Server]: what there is, and what was since [New]. No
+// map is nil; what there was none of is not in it.
 type Stats struct {
-	Users       int // with a device on this server
-	Devices     int // that were let in
-	Connections int // those in their handshake included
-	QueueBytes  int // that clients have yet to take
+	Users       int // with a device on this server, now
+	Devices     int // that are let in, now
+	Connections int // now, those in their handshake included
+	QueueBytes  int // that clients have yet to take, all together
 
 	Connected uint64            // devices that were let in so far
 	Refused   map[Code]uint64   // handshakes that were not, by code
 	Closed    map[string]uint64 // devices that have gone, by reason, as in [Hooks].OnDisconnect
-	// Events by name, and then by outcome: "ok", or the Code of the ack. Those
-	// that there are none of are together under the name "".
+	// Events of clients by name, and then by outcome: "ok", or the Code of the ack.
+	// All those of names that this server does not know are under the name "".
 	Events map[string]map[string]uint64
 	Calls  map[CallReason]uint64 // that have ended on this server, by reason
 
 	// Hooks and Stores are how long calls of the host's code took, by name: the
-	// field of Hooks, "AuthFunc", "On"; "Inbox.Append". The stores in memory
-	// wait for nobody, and are not among them.
+	// field of Hooks, "AuthFunc", and "On" for all EventFuncs; interface and
+	// method, such as "Inbox.Append". The stores in memory wait for nobody, and
+	// are not among them.
 	Hooks, Stores map[string]Latency
 
-	Inbox *InboxStats // nil: the store has a Stats method of another kind, or none
+	Inbox *InboxStats // nil [WithoutInbox], and if the store has no method Stats() InboxStats
 }
 
-// Latency is how long calls took.
+// Latency is how long calls of one kind took.
 type Latency struct {
-	Count uint64
-	Total time.Duration
+	Count uint64        // of calls that have ended
+	Total time.Duration // of all of them
 	// Within counts the calls that took no longer than the LatencyBounds of the
 	// same index; all others took longer than any.
 	Within [5]uint64
 }
 
-// LatencyBounds are the bounds of [Latency].Within.
+// LatencyBounds are the bounds of [Latency].Within: 1 ms, 10 ms, 100 ms, 1 s, 10 s.
 func LatencyBounds() [5]time.Duration {
 	return [5]time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second, 10 * time.Second}
 }
@@ -125,30 +127,6 @@ func (t *tally) all() map[string]uint64 {
 		return map[string]uint64{}
 	}
 	return maps.Clone(t.of)
-}
-
-// event is what clients may send by one name.
-type event struct {
-	handle handler // nil: nothing
-
-	ok     atomic.Uint64
-	failed tally // by code
-}
-
-func (e *event) count(err *Error) {
-	if err == nil {
-		e.ok.Add(1)
-		return
-	}
-	e.failed.add(string(err.Code))
-}
-
-func (e *event) outcomes() map[string]uint64 {
-	all := e.failed.all()
-	if n := e.ok.Load(); n > 0 {
-		all["ok"] = n
-	}
-	return all
 }
 
 // latencies is how long the host's code took, by name. The zero one is empty.

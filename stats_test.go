@@ -77,6 +77,37 @@ func TestStats(t *testing.T) {
 	})
 }
 
+// waitingStore answers when its caller's patience is over.
+type waitingStore struct{ heymanito.PresenceStore }
+
+func (waitingStore) Online(ctx context.Context, _ []string) ([]heymanito.Presence, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (waitingStore) Forget(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// What the host asks the presence store through the server has an end, and is timed.
+func TestStatsOfPresence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t, heymanito.WithPresence(waitingStore{heymanito.NewMemoryPresence()}))
+		if _, err := a.Online(t.Context(), "ann"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Online: %v", err)
+		}
+		if err := a.Forget(t.Context(), "ann"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Forget: %v", err)
+		}
+		for _, call := range []string{"PresenceStore.Online", "PresenceStore.Forget"} {
+			if l := a.Stats().Stores[call]; l.Count != 1 || l.Total != 10*time.Second {
+				t.Errorf("%s: %+v", call, l)
+			}
+		}
+	})
+}
+
 func TestStatsOfMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := keeping(t)

@@ -108,7 +108,7 @@ func floodLoad(s scale) load {
 			{name: figFactor, unit: "", demands: []demand{{"", 2}}},
 		},
 		run: func(ctx context.Context, sub *subject) (figures, error) {
-			return s.pacedOn(ctx, sub, serve{limits: true}, 2, func(p *peer, k *talk, rate float64) (figures, error) {
+			return s.paced(ctx, sub, serve{limits: true}, 2, func(p *peer, k *talk, rate float64) (figures, error) {
 				return s.flooded(ctx, sub, p, k, rate)
 			})
 		},

@@ -45,8 +45,8 @@ func (p *pace) got() {
 
 // hold lets the users write at a rate, that of all seats together, while it
 // lasts, and returns how long the messages took, and how late they were written,
-// both sorted. also is called for the
-// seats that nobody of the talk sits on; it may be nil.
+// both sorted. also is called for the seats that nobody of the talk sits on; it may
+// be nil.
 func (k *talk) hold(ctx context.Context, rate float64, lasts time.Duration, seats int, also func(seat int)) (took, late []time.Duration, err error) {
 	gap := time.Duration(float64(time.Second) / rate)
 	p := &pace{gap: gap, seats: seats, done: make(chan struct{}), took: make([][]time.Duration, seats)}
@@ -139,14 +139,9 @@ func microseconds(sorted []time.Duration, q float64) float64 {
 	return quantile(sorted, q).Seconds() * 1e6
 }
 
-// paced has measure called with a server that is warm, the users who are to talk
-// on it, from the one called first on, and the rate at which they are to.
-func (s scale) paced(ctx context.Context, sub *subject, first int, measure func(*peer, *talk, float64) (figures, error)) (figures, error) {
-	return s.pacedOn(ctx, sub, serve{}, first, measure)
-}
-
-// pacedOn is paced on a server of some kind.
-func (s scale) pacedOn(ctx context.Context, sub *subject, how serve, first int, measure func(*peer, *talk, float64) (figures, error)) (figures, error) {
+// paced has measure called with a server of that kind which is warm, the users who
+// are to talk on it, from the one called first on, and the rate at which they are to.
+func (s scale) paced(ctx context.Context, sub *subject, how serve, first int, measure func(*peer, *talk, float64) (figures, error)) (figures, error) {
 	rate, err := sub.rates.half(ctx, sub, s)
 	if err != nil {
 		return nil, err
@@ -181,7 +176,7 @@ func latencyLoad(s scale) load {
 			{name: figLate, unit: "µs"},
 		},
 		run: func(ctx context.Context, sub *subject) (figures, error) {
-			return s.paced(ctx, sub, 0, func(_ *peer, k *talk, rate float64) (figures, error) {
+			return s.paced(ctx, sub, serve{}, 0, func(_ *peer, k *talk, rate float64) (figures, error) {
 				took, late, err := k.hold(ctx, rate, s.open, s.talkers, nil)
 				if err != nil {
 					return nil, err

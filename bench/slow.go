@@ -146,7 +146,7 @@ func slowLoad(s scale) load {
 			{name: figWith, unit: "µs"},
 		},
 		run: func(ctx context.Context, sub *subject) (figures, error) {
-			return s.paced(ctx, sub, 2, func(p *peer, k *talk, rate float64) (figures, error) {
+			return s.paced(ctx, sub, serve{}, 2, func(p *peer, k *talk, rate float64) (figures, error) {
 				without, err := s.burdened(ctx, p, k, rate, s.talkers, true)
 				if err != nil {
 					return nil, err

@@ -5,8 +5,10 @@
 //	if err != nil {
 //		return err
 //	}
-//	defer inbox.Close()
-//	server := heymanito.New(heymanito.WithInbox(inbox), …)
+//	rt := heymanito.New(heymanito.WithInbox(inbox), …)
+//	…
+//	rt.Shutdown(ctx)
+//	inbox.Close() // after it
 //
 // What an Append has returned without an error for is on the disk. All Appends
 // that come while one is being written are written together: the more there
@@ -96,12 +98,13 @@ type Inbox struct {
 var _ heymanito.Inbox = (*Inbox)(nil)
 
 // Open opens the store in the file path, and creates it, for nobody else to
-// read, if there is none. The file is read through, which takes a second or two
-// for each million entries, and a damaged one is refused: nothing of it is
-// changed, mended or dropped.
+// read, if there is none; its directory has to be there. The file is read through,
+// which takes a second or two for each million entries. A damaged one is refused
+// with an error that says what is wrong: nothing of it is changed, mended or
+// dropped.
 //
-// A file can be open once. Open waits a moment for another process to close it,
-// as the one before a restart may be about to.
+// A file can be open once. Open waits 2 s for another process to close it, as the
+// one before a restart may be about to, and then fails.
 func Open(path string, opts ...Option) (*Inbox, error) {
 	c := &config{}
 	for _, o := range opts {

@@ -16,9 +16,10 @@ import (
 // What others have of a user is found by going through the places of all
 // entries, which are in memory: a tag says whether an entry may be of a peer, and
 // all but a few that are not stay unread. That takes some ten milliseconds for a
-// million entries, beside everything else, and an account is seldom deleted. An index by peer would cost each Append another key somewhere in the
-// file, which the layout goes out of its way to avoid, or as much memory again
-// as a place does; and files that have none would have to be given one.
+// million entries, beside everything else, and an account is seldom deleted. An
+// index by peer would cost each Append another key somewhere in the file, which the
+// layout goes out of its way to avoid, or as much memory again as a place does; and
+// files that have none would have to be given one.
 
 const (
 	// forgetEntries is how many entries, and marks, Forget erases with a commit:

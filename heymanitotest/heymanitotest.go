@@ -10,9 +10,10 @@
 //		bob.Expect("receiveMessage").Into(t, 0, &message)
 //	}
 //
-// What does not happen within [Timeout] fails the test, with all that the client
-// has heard. Clients are on WebSocket, without the polling that stock clients
-// begin with, and do not reconnect by themselves.
+// The first functions are [Serve] and [App.Connect]; a [Client] then asks and
+// expects. What does not happen within [Timeout] fails the test, with all that the
+// client has heard. Clients are on WebSocket, without the polling that stock
+// clients begin with, and do not reconnect by themselves. They end with the test.
 package heymanitotest
 
 import (
@@ -30,7 +31,7 @@ import (
 )
 
 // Timeout is how long a client waits for what it expects, unless [Within] says
-// otherwise.
+// otherwise: 10 s, so that it is a busy machine that fails no test.
 const Timeout = wiretest.Timeout
 
 // App is a host's handler being served.
@@ -46,8 +47,9 @@ type AppOption func(*App)
 // Path says where the heymanito server is mounted; "/socket.io/" if not given.
 func Path(path string) AppOption { return func(a *App) { a.path = path } }
 
-// Serve serves h on a loopback address until the test ends. To shut the heymanito
-// server in it down is the test's: before this one ends (t.Cleanup, after Serve).
+// Serve serves h on a loopback address until the test ends. Shutting down the
+// heymanito server in it is up to the test. Use t.Cleanup after Serve, so that it
+// is done before h is served no more.
 func Serve(t testing.TB, h http.Handler, opts ...AppOption) *App {
 	t.Helper()
 	srv := httptest.NewServer(h)
@@ -86,7 +88,7 @@ func Query(key, value string) Option {
 	return func(s *settings) { s.wire = append(s.wire, wiretest.Query(key, value)) }
 }
 
-// Within says how long the client waits for what it expects.
+// Within says how long the client waits for what it expects; [Timeout] if not given.
 func Within(d time.Duration) Option { return func(s *settings) { s.within = d } }
 
 func (a *App) try(t testing.TB, user string, opts []Option) (*Client, error) {
@@ -109,8 +111,10 @@ func (a *App) try(t testing.TB, user string, opts []Option) (*Client, error) {
 	return &Client{User: user, SocketID: c.SID, t: t, wire: c, within: s.within}, nil
 }
 
-// Connect connects a device of user, and returns when it knows who is online. It
-// fails the test when the device is not let in.
+// Connect connects a device of user, and returns when it knows who is online. What
+// was waiting for it in the inbox comes then, up to the event inboxReady: a message
+// that is sent to it before that is acked "queued". It fails the test when the
+// device is not let in.
 func (a *App) Connect(t testing.TB, user string, opts ...Option) *Client {
 	t.Helper()
 	c, err := a.try(t, user, opts)
@@ -124,7 +128,8 @@ func (a *App) Connect(t testing.TB, user string, opts ...Option) *Client {
 // Refused connects a device of user that is not to be let in, and returns the
 // code: that of the CONNECT_ERROR, after which stock clients stop; or
 // CodeUnavailable when the transport was closed, or the handshake answered 503,
-// after which they try again. It fails the test when the device is let in.
+// after which they try again. It fails the test when the device is let in, and
+// when the handshake is answered otherwise, say 403 for its Origin.
 func (a *App) Refused(t testing.TB, user string, opts ...Option) heymanito.Code {
 	t.Helper()
 	_, err := a.try(t, user, opts)
@@ -153,8 +158,8 @@ func (a *App) Refused(t testing.TB, user string, opts ...Option) heymanito.Code 
 // Client is a device of a user. It answers pings, and keeps all that it hears until
 // it is asked for. Its methods that wait are for one goroutine at a time.
 type Client struct {
-	User     string
-	SocketID string
+	User     string // chatPath
+	SocketID string // the server's name for it, see [heymanito.Device]
 
 	t      testing.TB
 	wire   *wiretest.Client
@@ -164,16 +169,20 @@ type Client struct {
 // Event is an event that a client has heard.
 type Event struct {
 	Name        string
-	Args        []json.RawMessage // as they came
-	Attachments [][]byte          // what placeholders in Args number
+	Args        []json.RawMessage // as they came, byte for byte
+	Attachments [][]byte          // binary data, which placeholders in Args stand for
 }
-
-func told(e wiretest.Event) Event { return Event{e.Name, e.Args, e.Attachments} }
 
 // String is the event in a line: its name and the beginnings of its arguments.
 func (e Event) String() string { return wiretest.Event{Name: e.Name, Args: e.Args}.String() }
 
-// Into decodes an argument of the event into v, or fails the test.
+// heard is an event as the client's connection has it.
+func heard(e wiretest.Event) Event {
+	return Event{Name: e.Name, Args: e.Args, Attachments: e.Attachments}
+}
+
+// Into decodes an argument of the event, the first of which is 0, into v, or fails
+// the test.
 func (e Event) Into(t testing.TB, arg int, v any) {
 	t.Helper()
 	if arg >= len(e.Args) {
@@ -186,10 +195,10 @@ func (e Event) Into(t testing.TB, arg int, v any) {
 
 // Ack is the answer to an event.
 type Ack struct {
-	Status  string         // "ok" or "error"
-	Code    heymanito.Code // of an error
-	Message string
-	Raw     json.RawMessage // all of it
+	Status  string          // "ok" or "error"
+	Code    heymanito.Code  // of an error
+	Message string          // of an error, in words
+	Raw     json.RawMessage // all of it: an object
 
 	event string
 }
@@ -220,14 +229,14 @@ func (a Ack) Into(t testing.TB, v any) {
 }
 
 // Emit sends an event and waits for nothing. Each of args becomes an argument, as
-// JSON.
+// JSON ([json.Marshal]). It fails the test when the connection has ended.
 func (c *Client) Emit(event string, args ...any) {
 	c.t.Helper()
 	c.wire.Emit(event, c.arguments(event, args)...)
 }
 
-// Ask sends an event and waits for its ack. Each of args becomes an argument, as
-// JSON.
+// Ask sends an event and waits for its ack, [Timeout] at the most. Each of args
+// becomes an argument, as JSON ([json.Marshal]).
 func (c *Client) Ask(event string, args ...any) Ack {
 	c.t.Helper()
 	got := c.wire.EmitAck(event, c.arguments(event, args)...)
@@ -256,7 +265,7 @@ func (c *Client) Expect(event string) Event {
 	if err != nil {
 		c.t.Fatalf("%s: %v", c.User, err)
 	}
-	return told(e)
+	return heard(e)
 }
 
 // ExpectNone fails the test if there is an event of this name that Expect has not
@@ -276,7 +285,7 @@ func (c *Client) Heard() []Event {
 	var all []Event
 	for _, e := range c.wire.Log() {
 		if !strings.HasPrefix(e.Name, "ack ") {
-			all = append(all, told(e))
+			all = append(all, heard(e))
 		}
 	}
 	return all
@@ -285,7 +294,8 @@ func (c *Client) Heard() []Event {
 // Disconnect says goodbye, as socket.disconnect() of a stock client does.
 func (c *Client) Disconnect() { c.wire.Goodbye() }
 
-// Cut breaks the connection without a word, as a tunnel does.
+// Cut breaks the connection without a word, as a phone does whose network changes:
+// the user stays online for the offline grace.
 func (c *Client) Cut() { c.wire.Cut() }
 
 // ExpectEnd waits until the server has ended the connection, fails the test when
@@ -299,7 +309,7 @@ func (c *Client) ExpectEnd() string {
 	}
 	if ended := c.wire.Named("sessionEnded"); len(ended) > 0 {
 		var said struct{ Code string }
-		told(ended[0]).Into(c.t, 0, &said)
+		heard(ended[0]).Into(c.t, 0, &said)
 		return "sessionEnded " + said.Code
 	}
 	if closed, ok := errors.AsType[*wiretest.CloseError](err); ok {

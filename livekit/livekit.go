@@ -32,7 +32,8 @@ const (
 	leeway = 30 * time.Second
 )
 
-// LiveKit is a [heymanito.Rooms]. Make one with [New]; it starts nothing.
+// LiveKit is a [heymanito.Rooms], for one [heymanito.Server]. Make one with [New]; it
+// starts nothing.
 type LiveKit struct {
 	url, key string
 	secret   []byte
@@ -71,8 +72,9 @@ func WithLogger(log *slog.Logger) Option {
 	}
 }
 
-// New returns the LiveKit at url, as clients reach it ("wss://…"), with the API
-// key and secret of that server. It panics when one of them makes no sense.
+// New returns the LiveKit at serverURL, as clients reach it ("wss://host", or ws,
+// http, https), with the API key and secret of that server, which are under keys in
+// its configuration. It panics when one of them makes no sense.
 func New(serverURL, apiKey, apiSecret string, opts ...Option) *LiveKit {
 	u, err := url.Parse(serverURL)
 	switch {
@@ -92,7 +94,7 @@ func New(serverURL, apiKey, apiSecret string, opts ...Option) *LiveKit {
 	return l
 }
 
-// Watch implements [heymanito.Rooms].
+// Watch implements [heymanito.Rooms]. The server calls it; hosts do not.
 func (l *LiveKit) Watch(told func(context.Context, heymanito.RoomEvent) error) { l.told.Store(&told) }
 
 // claims is the payload of a token that lets somebody in.
@@ -111,8 +113,9 @@ type videoGrant struct {
 	CanPublishSources []string `json:"canPublishSources"`
 }
 
-// Token implements [heymanito.Rooms]. Its error says what the grant lacks: a
-// token without a room would open every room.
+// Token implements [heymanito.Rooms]. It is for the server, which asks for one when a
+// call is answered; a host's API wants [heymanito.Server.CallToken]. Its error says
+// what the grant lacks: a token without a room would open every room.
 func (l *LiveKit) Token(g heymanito.RoomGrant) (heymanito.RoomToken, error) {
 	if g.Room == "" || g.Identity == "" {
 		return heymanito.RoomToken{}, errors.New("livekit: a token needs a room and an identity")

@@ -20,9 +20,26 @@ import (
 type Source interface{ Stats() heymanito.Stats }
 
 // Collector is a [prometheus.Collector] of one server's Stats, which it asks for
-// at each scrape. Its metrics begin with heymanito_. The label event has the names
-// of events that the server knows, and is empty for all others: clients cannot
-// make new series.
+// at each scrape. These are its metrics, with their labels:
+//
+//	heymanito_users                  users with a device on this server
+//	heymanito_devices                devices that are let in
+//	heymanito_connections            those in their handshake included
+//	heymanito_queue_bytes            that clients have yet to take
+//	heymanito_connected_total        devices that were let in so far
+//	heymanito_refused_total          handshakes that were not; code
+//	heymanito_closed_total           devices that have gone; reason
+//	heymanito_events_total           of clients; event, outcome: ok, or the code
+//	heymanito_calls_total            that have ended; reason
+//	heymanito_hook_seconds           histogram; hook
+//	heymanito_store_seconds          histogram; call
+//	heymanito_inbox_users            with entries; of stores that count, as all below
+//	heymanito_inbox_entries
+//	heymanito_inbox_bytes            that count against InboxBounds.Total
+//	heymanito_inbox_dropped_total    entries, to stay within a bound
+//
+// The label event has the names of events that the server knows, and is empty for
+// all others: clients cannot make new series.
 type Collector struct {
 	source Source
 	m      map[string]*prometheus.Desc

@@ -2,7 +2,9 @@ package middleware_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -258,4 +260,70 @@ func ExampleWithRemoteAddr() {
 	// 203.0.113.9 200
 	// 203.0.113.10 200
 	// 203.0.113.9 429
+}
+
+// A secret is changed without logging anybody out: tokens of the old one are good
+// until the last of them has expired, and then it goes.
+func ExampleHMAC() {
+	previous, current := []byte("last year's secret, which is 32 bytes or more"), []byte("this year's secret, which is 32 bytes or more")
+	tokens := middleware.NewJWT(middleware.HMAC(current, previous))
+
+	for _, secret := range [][]byte{current, previous, []byte("a guess that is long enough to be a secret")} {
+		claims := jwt.MapClaims{"sub": "ana", "exp": time.Now().Add(time.Hour).Unix()}
+		token, _ := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+		payload, _ := json.Marshal(map[string]string{"token": token})
+		id, err := tokens.Auth(context.Background(), heymanito.Handshake{UserID: "ana", Auth: payload})
+		if e, refused := errors.AsType[*heymanito.Error](err); refused {
+			fmt.Println(e.Message)
+			continue
+		}
+		fmt.Println(id.ChatPath, "is in")
+	}
+	// Output:
+	// ana is in
+	// ana is in
+	// the token's signature does not match: it was altered, or signed with a key that is not this server's
+}
+
+// Tokens of a login service, which signs them with a private key that this program
+// does not have. From PEM it is jwt.ParseEdPublicKeyFromPEM.
+func ExamplePublicKeys() {
+	public, private, _ := ed25519.GenerateKey(nil)
+	tokens := middleware.NewJWT(middleware.PublicKeys(public),
+		middleware.WithIssuer("https://login.example.com"),
+		middleware.WithAudience("chat"),
+		middleware.WithLeeway(30*time.Second), // its clock may be that far ahead
+		middleware.WithLogger(slog.New(slog.DiscardHandler)),
+	)
+
+	for _, issuer := range []string{"https://login.example.com", "https://login.example.org"} {
+		claims := jwt.MapClaims{
+			"iss": issuer, "aud": "chat", "sub": "ana",
+			"nbf": time.Now().Add(10 * time.Second).Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+		}
+		token, _ := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims).SignedString(private)
+		payload, _ := json.Marshal(map[string]string{"token": token})
+		id, err := tokens.Auth(context.Background(), heymanito.Handshake{UserID: "ana", Auth: payload})
+		if e, refused := errors.AsType[*heymanito.Error](err); refused {
+			fmt.Println(e.Message)
+			continue
+		}
+		fmt.Println(id.ChatPath, "is in")
+	}
+	// Output:
+	// ana is in
+	// the token has the wrong issuer: iss must be "https://login.example.com"
+}
+
+// Tokens without an end, for a device that cannot log in again. Whoever gets hold
+// of one is in until the key is changed.
+func ExampleInsecureAllowNoExpiry() {
+	secret := []byte("32 or more random bytes, from a secret store")
+	token, _ := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "sensor-7"}).SignedString(secret)
+	payload, _ := json.Marshal(map[string]string{"token": token})
+
+	tokens := middleware.NewJWT(middleware.HMAC(secret), middleware.InsecureAllowNoExpiry())
+	id, err := tokens.Auth(context.Background(), heymanito.Handshake{UserID: "sensor-7", Auth: payload})
+	fmt.Println(id.ChatPath, id.Expires.IsZero(), err)
+	// Output: sensor-7 true <nil>
 }

@@ -31,8 +31,8 @@ type identityKey struct{}
 //	internal      500, and a line in the log
 //
 // and what else an *[heymanito.Error] of the host's key function may say:
-// rate_limited 429, forbidden as above, any other 401. A preflight request has no token: put CORS
-// middleware before Handler, not behind it.
+// rate_limited 429, forbidden as above, any other 401. A preflight request has no
+// token: put CORS middleware before Handler, not behind it.
 func (j *JWT) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := j.authenticate(r)

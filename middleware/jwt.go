@@ -8,7 +8,13 @@
 //
 //	tokens := middleware.NewJWT(middleware.HMAC(secret), middleware.WithAudience("chat"))
 //	router.Use(tokens.Handler) // chi, or tokens.Handler(mux)
-//	// tokens.Auth is the AuthFunc of the realtime server
+//	rt := heymanito.New(heymanito.WithAuth(tokens.Auth)) // not behind tokens.Handler
+//
+// The other two go around the realtime server, the log outermost, so that it sees
+// what the limit refuses:
+//
+//	log, limit := middleware.SecurityLog(logger), middleware.HandshakeLimit(60, 30)
+//	router.Mount("/socket.io/", log(limit(rt)))
 package middleware
 
 import (

@@ -32,12 +32,12 @@ const codeBadRequest = 3
 // address, such as a school's: all of them come back at once when the server
 // starts again.
 //
-// It remembers 65,536 addresses, in 3.5 MB, those that have come too often of late
-// before all others. To be forgotten gains nobody anything: while it is full, an
-// address that it does not know counts as the one of all that has come least too
-// often. So it takes an attack from more than 65,536 addresses at once, each at
-// the full rate, for newcomers to feel the limit of others; it is then one to all
-// of them together, 65,536 times perMinute.
+// It remembers 65,536 addresses, in 3.5 MB: those that have come most often of late.
+// An address that it does not know while it is full is counted like the one that it
+// forgets for it, which is the quietest of all: so nobody gains by being forgotten.
+// It takes more than 65,536 addresses that come at the full rate, all at once, for
+// a newcomer to feel the limit of others; all strangers together may then come
+// 65,536 times perMinute.
 //
 // What comes from many addresses is bounded by [heymanito.WithMaxHandshakes].
 // HandshakeLimit panics unless both numbers are between 1 and 1,000,000.

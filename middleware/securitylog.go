@@ -32,7 +32,8 @@ const (
 // answered 400, 401, 403, 413, 426, 429 or 503. Put it around everything that may
 // refuse one:
 //
-//	mux.Handle("/socket.io/", middleware.SecurityLog(log)(middleware.HandshakeLimit(60, 30)(rt)))
+//	limit := middleware.HandshakeLimit(60, 30)
+//	mux.Handle("/socket.io/", middleware.SecurityLog(log)(limit(rt)))
 //
 // The line is "a request was refused", with the keys
 //
