@@ -636,7 +636,7 @@ func (c *Conn) again(kind parser.PacketType) {
 		if alone {
 			c.sock.CloseAfter(goodbyeTimeout)
 		}
-	case in:
+	case in, alone:
 		c.sock.Close(engineio.ProtocolError)
 	default: // back, on a transport that others have kept: stock clients come back on another one
 		c.sock.Close(engineio.ForcedClose)

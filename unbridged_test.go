@@ -1,9 +1,0 @@
-//go:build !bridge
-
-package heymanito_test
-
-import "github.com/heymanito/heymanito"
-
-// bridged adds a bridge to the options of a Server, when all tests run once more
-// with one: see bridge/suite.work.
-func bridged(opts ...heymanito.Option) []heymanito.Option { return opts }
