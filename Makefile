@@ -49,9 +49,9 @@ run: setup-example
 	cd example && go run . $(ARGS)
 
 test:
-	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race race-plain model build-example e2e client-js browser livekit bench-once fuzz-short
+	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race race-plain race-bridge model build-example e2e client-js browser livekit bench-once fuzz-short
 
-.PHONY: fmt fmt-check vet lint cross race race-plain model build-example build-client-js e2e client-js browser livekit
+.PHONY: fmt fmt-check vet lint cross race race-plain race-bridge model build-example build-client-js e2e client-js browser livekit
 fmt:
 	@$(GOFUMPT) -w $(GOFILES)
 
@@ -78,6 +78,13 @@ race-plain: export HEYMANITO_TEST_PLAIN = 1
 race-plain:
 	$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m ./internal/engineio ./internal/socketio
 	$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m -run 'Hazard|Abuse|Slow|Leak|Many|Story|Everything|WhileConnecting|InAStorm' .
+
+# All of that once more with a bridge under every Server: whatever a client may
+# expect is the same. What no client sees is left out.
+race-bridge: export GOWORK = $(CURDIR)/bridge/testdata/suite.work
+race-bridge:
+	$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m -overlay bridge/testdata/overlay.json -skip '$(UNSEEN)' .
+UNSEEN := ^(TestMemory|TestCallModel|TestExamples|TestReadme|Fuzz|Example)
 
 # Thousands of random calls, more than the race detector has the time for, and
 # what it cannot count.
