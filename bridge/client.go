@@ -273,7 +273,7 @@ func (c *client) RemoteAddress() string { return c.conn.RemoteAddr() }
 func (c *client) Transport() transports.Transport { return c.transport }
 
 // Id implements engine.Socket. It is not the session id, which is a secret.
-func (c *client) Id() string { return c.id } //nolint:staticcheck // the library's name
+func (c *client) Id() string { return c.id } //nolint:revive,staticcheck // the library's name
 
 // Upgraded implements engine.Socket.
 func (c *client) Upgraded() bool { return c.transport.Name() != c.http.Query().Peek("transport") }

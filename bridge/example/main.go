@@ -71,12 +71,15 @@ func openDesk(io *socket.Server) {
 			s.Join("agents")
 		}
 		_ = s.On("ask", func(args ...any) {
-			desk.To("agents").Timeout(5*time.Second).Emit("question", device.ChatPath, args[0], func(answers []any, err error) {
+			err := desk.To("agents").Timeout(5*time.Second).Emit("question", device.ChatPath, args[0], func(answers []any, err error) {
 				if err != nil {
 					answers = append(answers, "some agents are busy")
 				}
 				answer(args, answers...)
 			})
+			if err != nil {
+				slog.Error("a question was not asked", "err", err)
+			}
 		})
 		_ = s.On("photo", func(args ...any) {
 			_ = desk.To("agents").Emit("photo", device.ChatPath, args[0])
