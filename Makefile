@@ -2,6 +2,7 @@
 # make run     the example, on http://127.0.0.1:8080, with LiveKit beside it
 # make test    everything that has to pass, see .ci/run
 # make torture the torture test, for an hour
+# make soak    half an hour of everything, and nothing may be left of it
 # make bench   the same work for this server, for Node's and for others, as a table
 # make bench-go, make fuzz, make fmt
 
@@ -106,10 +107,16 @@ livekit: setup-example setup-e2e setup-livekit build-example
 	cd e2e && EXAMPLE_BIN=$(BUILD)/example LIVEKIT_BIN=$(BUILD)/livekit/server CHROMIUM=$(CHROMIUM) \
 		../.ci/loopback node --test --test-reporter=spec livekit.test.mjs
 
-.PHONY: torture
+.PHONY: torture soak
 TORTURE ?= 1h
 torture:
 	cd torture && go test -race -count=1 -timeout 0 -run TestTorture -v . -duration $(TORTURE)
+
+# Without the race detector: the heap is then what it is for those who run a
+# server, and there are more connections in the same time.
+SOAK ?= 30m
+soak:
+	cd torture && go test -count=1 -timeout 0 -run 'TestSoak$$' -v . -soak $(SOAK)
 
 .PHONY: fuzz fuzz-short bench build-bench bench-once bench-go bench-compare
 fuzz:

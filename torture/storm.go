@@ -156,9 +156,7 @@ func (s *storm) start() {
 // settle ends the storm, waits until everybody has come to rest, or nothing has
 // moved for too long, and returns the history with what is wrong about it.
 func (s *storm) settle() (*history, []violation) {
-	close(s.calm)
-	s.cut()
-	s.rest(nil)
+	s.abate()
 	// Only now: what an auditor is told need not be told a stock device.
 	for _, p := range s.people {
 		d := s.add(p, "audit", true, false)
@@ -176,15 +174,27 @@ func (s *storm) settle() (*history, []violation) {
 		h = s.history(s.clock.n.Load())
 		found = check(h)
 	}
+	for _, w := range s.disperse() {
+		found = append(found, violation{ruleUnexpected, w})
+	}
+	return h, found
+}
+
+// abate ends the storm, and waits until everybody has come to rest.
+func (s *storm) abate() {
+	close(s.calm)
+	s.cut()
+	s.rest(nil)
+}
+
+// disperse has everybody leave, and returns what no client should have seen.
+func (s *storm) disperse() []string {
 	close(s.end)
 	s.cut()
 	s.running.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, w := range s.wrongs {
-		found = append(found, violation{ruleUnexpected, w})
-	}
-	return h, found
+	return s.wrongs
 }
 
 // cut cuts the lines of everybody.

@@ -1,0 +1,83 @@
+package torture
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/heymanito/heymanito"
+)
+
+// gauge is what a server takes at one moment.
+type gauge struct {
+	Goroutines  int
+	Descriptors int // open files; -1: this system does not say
+	Heap        int // bytes in use; right after a collection what is needed
+	Online      int // of the people asked about
+	Calls       int // theirs
+	Stats       heymanito.Stats
+}
+
+// excess says what there is more, or less, of than in base. The inbox knows of
+// entries that it keeps no more: they are left out until their people are
+// forgotten.
+func (g *gauge) excess(base *gauge, forgotten bool) []string {
+	numbers := func(g *gauge) []int {
+		s := &g.Stats
+		all := []int{g.Goroutines, g.Descriptors, s.Connections, s.Devices, s.Users, s.QueueBytes, g.Online, g.Calls, s.Inbox.Entries}
+		if forgotten {
+			all = append(all, s.Inbox.Users, s.Inbox.Bytes)
+		}
+		return all
+	}
+	names := []string{
+		"goroutines", "open descriptors", "connections", "devices", "users with devices", "bytes queued", "users online",
+		"calls", "inbox entries", "inboxes", "bytes of inboxes",
+	}
+	var found []string
+	now, then := numbers(g), numbers(base)
+	for i, n := range now {
+		if n != then[i] {
+			found = append(found, fmt.Sprintf("%d %s, %d at the start", n, names[i], then[i]))
+		}
+	}
+	return found
+}
+
+// heapGrowth is by how much the heap is bigger in the last third of the rounds
+// than in the first. It compares the lowest of each third: what has not been
+// given back yet, or is in a cache, comes on top of what is needed and goes
+// again, and what leaks is in the lowest too.
+func heapGrowth(heaps []int) int {
+	third := (len(heaps) + 2) / 3
+	if third == 0 {
+		return 0
+	}
+	return slices.Min(heaps[len(heaps)-third:]) - slices.Min(heaps[:third])
+}
+
+// stacks are the goroutines of a profile, as text, that are in the same place.
+func stacks(profile string) map[string]int {
+	found := map[string]int{}
+	_, blocks, _ := strings.Cut(profile, "\n") // how many there are in all
+	for block := range strings.SplitSeq(blocks, "\n\n") {
+		head, where, _ := strings.Cut(block, "\n")
+		var n int
+		if _, err := fmt.Sscanf(head, "%d @", &n); err == nil {
+			found[where] += n
+		}
+	}
+	return found
+}
+
+// newStacks says where there are more goroutines than in an earlier profile.
+func newStacks(then, now string) string {
+	var b strings.Builder
+	before := stacks(then)
+	for where, n := range stacks(now) {
+		if more := n - before[where]; more > 0 {
+			fmt.Fprintf(&b, "%d more goroutines at\n%s\n", more, where)
+		}
+	}
+	return b.String()
+}
