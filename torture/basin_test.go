@@ -50,6 +50,7 @@ func (*basin) options(planted leak, mute time.Duration) []heymanito.Option {
 		heymanito.WithMaxQueue(128 << 10),
 		heymanito.WithDrain(0),
 		heymanito.WithInbox(planted.inbox()),
+		heymanito.WithRates(heymanito.Rate{PerSecond: 50, Burst: 300}, heymanito.Rate{PerSecond: 200, Burst: 1000}),
 		heymanito.WithRingLimits(1000, 1000),
 		heymanito.WithCallTimes(heymanito.CallTimes{
 			Ring: 5 * time.Second, CallerReturn: 500 * time.Millisecond, Connect: 2 * time.Second,
@@ -142,7 +143,7 @@ func (b *basin) gauge(w http.ResponseWriter, r *http.Request) {
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	f.Heap = int(m.HeapAlloc)
+	f.Heap, f.Objects = int(m.HeapAlloc), int(m.HeapObjects)
 	_ = json.NewEncoder(w).Encode(f)
 }
 

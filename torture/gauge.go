@@ -13,6 +13,7 @@ type gauge struct {
 	Goroutines  int
 	Descriptors int // open files; -1: this system does not say
 	Heap        int // bytes in use; right after a collection what is needed
+	Objects     int // that they are
 	Online      int // of the people asked about
 	Calls       int // theirs
 	Stats       heymanito.Stats
@@ -44,16 +45,16 @@ func (g *gauge) excess(base *gauge, forgotten bool) []string {
 	return found
 }
 
-// heapGrowth is by how much the heap is bigger in the last third of the rounds
-// than in the first. It compares the lowest of each third: what has not been
-// given back yet, or is in a cache, comes on top of what is needed and goes
-// again, and what leaks is in the lowest too.
-func heapGrowth(heaps []int) int {
-	third := (len(heaps) + 2) / 3
+// growth is by how much a size is bigger in the last third of the rounds than in
+// the first. It compares the lowest of each third: what has not been given back
+// yet, or is in a cache, comes on top of what is needed and goes again, and what
+// leaks is in the lowest too.
+func growth(sizes []int) int {
+	third := (len(sizes) + 2) / 3
 	if third == 0 {
 		return 0
 	}
-	return slices.Min(heaps[len(heaps)-third:]) - slices.Min(heaps[:third])
+	return slices.Min(sizes[len(sizes)-third:]) - slices.Min(sizes[:third])
 }
 
 // stacks are the goroutines of a profile, as text, that are in the same place.

@@ -42,10 +42,10 @@ func TestExcess(t *testing.T) {
 	}
 }
 
-func TestHeapGrowth(t *testing.T) {
+func TestGrowth(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		heaps []int
+		sizes []int
 		want  int
 	}{
 		{nil, 0},
@@ -56,8 +56,8 @@ func TestHeapGrowth(t *testing.T) {
 		{[]int{900, 700, 700, 700, 700, 700, 700, 900, 900}, 0},    // the same
 		{[]int{900, 900, 900, 700, 700, 700, 700, 700, 700}, -200}, // it was warm late
 	} {
-		if got := heapGrowth(tt.heaps); got != tt.want {
-			t.Errorf("of %v: %d, want %d", tt.heaps, got, tt.want)
+		if got := growth(tt.sizes); got != tt.want {
+			t.Errorf("of %v: %d, want %d", tt.sizes, got, tt.want)
 		}
 	}
 }

@@ -21,18 +21,18 @@ type scene struct {
 // cast is who plays in a scene.
 type cast struct {
 	scene  string
-	number int // of the performance
+	number string // of the performance
 	random *rand.Rand
 	addr   func() string
 	phones []*phone
 }
 
-// errLate is the end of a scene whose call has rung out meanwhile: the machine is
-// busy. It is no fault of the server's.
+// errLate is the end of a scene for which the machine was too busy: its call has
+// rung out meanwhile, say. It is no fault of the server's.
 var errLate = errors.New("too late")
 
 // perform plays a scene. Whatever comes of it, nobody of the cast stays behind.
-func (s *scene) perform(number int, random *rand.Rand, addr func() string) error {
+func (s *scene) perform(number string, random *rand.Rand, addr func() string) error {
 	c := &cast{scene: s.name, number: number, random: random, addr: addr}
 	defer func() {
 		for i, p := range c.phones {
@@ -48,9 +48,7 @@ func (s *scene) perform(number int, random *rand.Rand, addr func() string) error
 // chatPath is somebody of the cast: each performance has people of its own.
 func (c *cast) chatPath(who string) string { return castPath(c.scene, who, c.number) }
 
-func castPath(scene, who string, number int) string {
-	return scene + ", " + who + " " + strconv.Itoa(number)
-}
+func castPath(scene, who, number string) string { return scene + ", " + who + " " + number }
 
 func (c *cast) join(who string) (*phone, error) {
 	return c.joinBy(newLink(c.addr()), who, anyWay(c.random))
@@ -318,7 +316,7 @@ func (c *cast) write(ana *phone, w weight, ahead int, answer string) error {
 	late := time.Now().Add(2 * phonePatience)
 	for n := 0; ana.had(answer) == 0; n++ {
 		if time.Now().After(late) {
-			return fmt.Errorf("after %d messages nothing is %s", n, answer)
+			return errLate // he cannot write fast enough
 		}
 		if err := ana.say(newLetter(c.random, ana.user, c.chatPath("luis"), strconv.Itoa(n), w), ahead); err != nil {
 			return err

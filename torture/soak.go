@@ -15,16 +15,21 @@ type soak struct {
 	storm  config
 	lasts  time.Duration // of the storm
 	scenes []*scene
-	takes  int            // how often each of them is played in a round
-	long   []*scene       // which are played once
-	visits int            // in a round
-	guests int            // as many people visit
+	takes  int      // how often each of them is played in a round
+	long   []*scene // which are played once
+	visits int      // in a round
+	guests int      // as many people visit
+
+	rounds int
 	counts map[string]int // of all storms: how often what has happened
 }
 
 // round is one round, at the end of which nobody is there. It returns what went
-// wrong for a client.
+// wrong for a client. Everybody in it is new: what stays of somebody by his name
+// would not grow if he came again.
 func (s *soak) round() error {
+	s.rounds++
+	s.storm.suffix = fmt.Sprintf(" (%d)", s.rounds)
 	st := newStorm(s.storm)
 	st.start()
 	var running sync.WaitGroup
@@ -32,7 +37,7 @@ func (s *soak) round() error {
 	var wrong []error
 	perform := func(what *scene, number int) {
 		random := rand.New(rand.NewPCG(s.storm.seed, uint64(number)))
-		if err := what.perform(number, random, s.storm.addr); err != nil {
+		if err := what.perform(fmt.Sprint(number, s.storm.suffix), random, s.storm.addr); err != nil {
 			mu.Lock()
 			defer mu.Unlock()
 			wrong = append(wrong, err)
@@ -75,15 +80,15 @@ func (s *soak) round() error {
 	return errors.Join(wrong...)
 }
 
-// people is everybody who has been there.
+// people is everybody who has been there in the round.
 func (s *soak) people() (all []string) {
 	for n := range s.storm.users {
-		all = append(all, chatPath(n))
+		all = append(all, chatPath(n)+s.storm.suffix)
 	}
 	add := func(what *scene, n int) {
 		for _, who := range what.people {
 			for n := range n {
-				all = append(all, castPath(what.name, who, n))
+				all = append(all, castPath(what.name, who, fmt.Sprint(n, s.storm.suffix)))
 			}
 		}
 	}

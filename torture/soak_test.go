@@ -59,9 +59,10 @@ type watch struct {
 	longest time.Duration // that a round took
 	steady  time.Duration // for how long nothing changes before it is taken for what stays: longer than the server waits for anything
 
-	base  gauge // what there has to be when everybody has gone
-	last  gauge
-	heaps []int
+	base gauge // what there has to be when everybody has gone
+	last gauge
+
+	heaps, objects []int // after each round
 
 	troubles []string // that clients had
 	wrong    []string // what has stayed
@@ -160,7 +161,7 @@ func (w *watch) round(n int) {
 	begin := time.Now()
 	w.play()
 	w.empty()
-	w.heaps = append(w.heaps, w.last.Heap)
+	w.heaps, w.objects = append(w.heaps, w.last.Heap), append(w.objects, w.last.Objects)
 	w.longest = max(w.longest, time.Since(begin))
 	w.t.Logf("round %d, %v: %s", n, time.Since(begin).Round(time.Second), w.line())
 }
@@ -183,7 +184,8 @@ func (w *watch) empty() {
 	if len(excess) > 0 {
 		w.complain("when everybody has gone there are %s", strings.Join(excess, "; "))
 	}
-	w.last.Heap = w.gauge(true).Heap
+	f := w.gauge(true)
+	w.last.Heap, w.last.Objects = f.Heap, f.Objects
 }
 
 // quiet waits until there is what was there at the start, or nothing changes any
@@ -205,18 +207,24 @@ func (w *watch) quiet(forgotten bool) (excess []string) {
 
 func (w *watch) line() string {
 	g := &w.last
-	return fmt.Sprintf("%d goroutines, %d descriptors, heap %d KB, inbox %d B, %d connected so far",
-		g.Goroutines, g.Descriptors, g.Heap>>10, g.Stats.Inbox.Bytes, g.Stats.Connected)
+	return fmt.Sprintf("%d goroutines, %d descriptors, heap %d KB in %d objects, inbox %d B, %d connected so far",
+		g.Goroutines, g.Descriptors, g.Heap>>10, g.Objects, g.Stats.Inbox.Bytes, g.Stats.Connected)
 }
 
-// slack is what the heap may grow by. It goes up and down by 20 KB from round to
-// round. In the two minutes that CI has, a leak of 40 bytes a connection is more.
-const slack = 64 << 10
+// What the heap may grow by. Maps of people who are always new make it go up and
+// down by some 50 KB; they are few objects, whatever their size.
+const (
+	slackBytes   = 128 << 10
+	slackObjects = 500
+)
 
 // judge complains if the heap has grown, and says what has if anything is wrong.
 func (w *watch) judge() {
-	if grown := heapGrowth(w.heaps); grown > slack {
+	if grown := growth(w.heaps); grown > slackBytes {
 		w.complain("the heap has grown by %d KB: %v", grown>>10, w.heaps)
+	}
+	if grown := growth(w.objects); grown > slackObjects {
+		w.complain("the heap has grown by %d objects: %v", grown, w.objects)
 	}
 	if len(w.wrong) > 0 {
 		w.t.Logf("what has grown:\n%s", w.ask("/grown", false))

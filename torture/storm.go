@@ -32,6 +32,7 @@ import (
 type config struct {
 	seed      uint64
 	users     int
+	suffix    string                               // of their names
 	addr      func() string                        // of the server; "" while it is down
 	life      time.Duration                        // of a connection, on average
 	think     time.Duration                        // between two things that a device does, on average
@@ -108,7 +109,7 @@ func newStorm(cfg config) *storm {
 	random := rand.New(rand.NewPCG(cfg.seed, 0))
 	var names []string
 	for n := range cfg.users {
-		names = append(names, chatPath(n))
+		names = append(names, chatPath(n)+cfg.suffix)
 	}
 	for n, name := range names {
 		p := &person{name: name, all: names}
