@@ -53,7 +53,7 @@ run: setup-example
 # Side by side is what leaves a core to others: it waits for networks, for people
 # and for times to pass, or has one goroutine.
 test:
-	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet,lint,cross+soak-short race+race-torture race-plain+model \
+	@MAKE="$(MAKE)" .ci/stages setup fmt-check lint+vet,cross race+race-torture,soak-short race-plain+model \
 		build-example browser+livekit,client-js+e2e bench-once fuzz-short
 
 .PHONY: fmt fmt-check vet lint cross race race-torture race-plain model build-example build-client-js e2e client-js browser livekit

@@ -147,11 +147,11 @@ func (b *basin) gauge(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(f)
 }
 
-// descriptors is how many files the process has open.
+// descriptors is how many files the process has open, or unknown.
 func descriptors() int {
 	all, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return -1
+		return unknown
 	}
 	return len(all)
 }

@@ -11,7 +11,7 @@ import (
 // gauge is what a server takes at one moment.
 type gauge struct {
 	Goroutines  int
-	Descriptors int // open files; -1: this system does not say
+	Descriptors int // open files
 	Heap        int // bytes in use; right after a collection what is needed
 	Objects     int // that they are
 	Online      int // of the people asked about
@@ -19,9 +19,13 @@ type gauge struct {
 	Stats       heymanito.Stats
 }
 
-// excess says what there is more, or less, of than in base. The inbox knows of
-// entries that it keeps no more: they are left out until their people are
-// forgotten.
+// unknown is a number that is not known: how many files are open, on a system
+// that does not say.
+const unknown = -1
+
+// excess says what there is more, or less, of than in base, as far as that is
+// known. The inbox knows of entries that it keeps no more: they are left out until
+// their people are forgotten.
 func (g *gauge) excess(base *gauge, forgotten bool) []string {
 	numbers := func(g *gauge) []int {
 		s := &g.Stats
@@ -38,7 +42,7 @@ func (g *gauge) excess(base *gauge, forgotten bool) []string {
 	var found []string
 	now, then := numbers(g), numbers(base)
 	for i, n := range now {
-		if n != then[i] {
+		if n != then[i] && then[i] != unknown {
 			found = append(found, fmt.Sprintf("%d %s, %d at the start", n, names[i], then[i]))
 		}
 	}
@@ -65,7 +69,7 @@ func stacks(profile string) map[string]int {
 		head, where, _ := strings.Cut(block, "\n")
 		var n int
 		if _, err := fmt.Sscanf(head, "%d @", &n); err == nil {
-			found[where] += n
+			found[strings.TrimSpace(where)] += n
 		}
 	}
 	return found

@@ -36,6 +36,9 @@ func TestExcess(t *testing.T) {
 	} {
 		g := fresh()
 		tt.change(g)
+		if base := (&gauge{Goroutines: unknown, Descriptors: unknown, Stats: fresh().Stats}); strings.Contains(strings.Join(g.excess(base, true), ""), "oroutines") {
+			t.Errorf("%s: what is unknown is compared", name)
+		}
 		if got := strings.Join(g.excess(fresh(), tt.forgotten), "; "); got != tt.found {
 			t.Errorf("%s: %q, want %q", name, got, tt.found)
 		}

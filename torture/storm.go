@@ -11,6 +11,12 @@
 //
 //	go test -race -run Torture -seed 7 -duration 2m
 //
+// soak.go is the other test: the same storm, calls and floods again and again,
+// and what the server takes is the same after each. phone.go is a device that does
+// as it is told, scene.go what it is told, and gauge.go what there is to compare.
+//
+//	go test -run 'Soak$' -soak 10m
+//
 // A seed decides what people do, not when the network and the scheduler let it
 // happen: the same seed makes the same kind of trouble, not the same run.
 package torture
