@@ -68,7 +68,7 @@ func stacks(profile string) map[string]int {
 	for block := range strings.SplitSeq(blocks, "\n\n") {
 		head, where, _ := strings.Cut(block, "\n")
 		var n int
-		if _, err := fmt.Sscanf(head, "%d @", &n); err == nil {
+		if _, err := fmt.Sscanf(head, "%d @", &n); err == nil && !strings.Contains(where, "runtime/pprof.") { // who looks
 			found[strings.TrimSpace(where)] += n
 		}
 	}
