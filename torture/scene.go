@@ -39,7 +39,7 @@ func (s *scene) perform(number string, random *rand.Rand, addr func() string) er
 			p.cut(i%2 == 0)
 		}
 	}()
-	if err := s.play(c); err != nil && !errors.Is(err, errLate) {
+	if err := s.play(c); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	return nil

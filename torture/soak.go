@@ -21,7 +21,7 @@ type soak struct {
 	guests int      // as many people visit
 
 	rounds int
-	counts map[string]int // of all storms: how often what has happened
+	counts map[string]int // how often what has happened in storms, and which scenes came to their end
 }
 
 // round is one round, at the end of which nobody is there. It returns what went
@@ -33,13 +33,20 @@ func (s *soak) round() error {
 	st := newStorm(s.storm)
 	st.start()
 	var running sync.WaitGroup
-	var mu sync.Mutex // guards wrong
+	if s.counts == nil {
+		s.counts = map[string]int{}
+	}
+	var mu sync.Mutex // guards wrong, and counts until all are done
 	var wrong []error
 	perform := func(what *scene, number int) {
 		random := rand.New(rand.NewPCG(s.storm.seed, uint64(number)))
-		if err := what.perform(fmt.Sprint(number, s.storm.suffix), random, s.storm.addr); err != nil {
-			mu.Lock()
-			defer mu.Unlock()
+		err := what.perform(fmt.Sprint(number, s.storm.suffix), random, s.storm.addr)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err == nil:
+			s.counts["scene: "+what.name]++
+		case !errors.Is(err, errLate):
 			wrong = append(wrong, err)
 		}
 	}
@@ -70,9 +77,6 @@ func (s *soak) round() error {
 	}
 	for _, w := range st.disperse() {
 		wrong = append(wrong, errors.New(w))
-	}
-	if s.counts == nil {
-		s.counts = map[string]int{}
 	}
 	for what, n := range st.counts {
 		s.counts[what] += n

@@ -263,6 +263,9 @@ func (w *watch) everythingHappened() {
 	} {
 		expected = append(expected, "call: "+string(reason))
 	}
+	for _, scene := range slices.Concat(w.soak.scenes, w.soak.long) {
+		expected = append(expected, "scene: "+scene.name)
+	}
 	for _, what := range expected {
 		if happened[what] == 0 {
 			w.complain("never happened: %s", what)
