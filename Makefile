@@ -2,6 +2,7 @@
 # make run     the example, on http://127.0.0.1:8080, with LiveKit beside it
 # make test    everything that has to pass, see .ci/run
 # make torture the torture test, for an hour
+# make soak    half an hour of everything, and nothing may be left of it
 # make bench   the same work for this server, for Node's and for others, as a table
 # make bench-go, make fuzz, make fmt
 
@@ -23,7 +24,8 @@ GOFILES    = $(shell find . -name node_modules -prune -o -name testdata -prune -
 JSTESTS    = $(filter-out browser.test.mjs livekit.test.mjs,$(notdir $(wildcard e2e/*.test.mjs)))
 BROWSER    = $(notdir $(wildcard e2e/browser.test.mjs))
 
-each-module = @set -e; for m in $(MODULES); do echo "-- $$m"; (cd $$m && $(1)); done
+each-of     = @set -e; for m in $(1); do echo "-- $$m"; (cd $$m && $(2)); done
+each-module = $(call each-of,$(MODULES),$(1))
 
 .PHONY: setup setup-example setup-e2e setup-client-js setup-bench setup-chromium setup-livekit run test
 setup: setup-example setup-e2e setup-client-js setup-bench setup-chromium setup-livekit
@@ -48,10 +50,13 @@ run: setup-example
 	$(if $(LIVEKIT_URL)$(findstring -no-livekit,$(ARGS)),,-@$(MAKE) --no-print-directory setup-livekit)
 	cd example && go run . $(ARGS)
 
+# Side by side is what leaves a core to others: it waits for networks, for people
+# and for times to pass, or has one goroutine.
 test:
-	@MAKE="$(MAKE)" .ci/stages setup fmt-check vet lint cross race race-plain race-bridge model build-example e2e client-js browser livekit bench-once fuzz-short
+	@MAKE="$(MAKE)" .ci/stages setup fmt-check lint+vet,cross race+race-torture,soak-short race-bridge+race-plain,model \
+		build-example browser+livekit,client-js+e2e bench-once fuzz-short
 
-.PHONY: fmt fmt-check vet lint cross race race-plain race-bridge model build-example build-client-js e2e client-js browser livekit
+.PHONY: fmt fmt-check vet lint cross race race-torture race-plain race-bridge model build-example build-client-js e2e client-js browser livekit
 fmt:
 	@$(GOFUMPT) -w $(GOFILES)
 
@@ -70,7 +75,10 @@ cross:
 	@set -e; for m in . example; do echo "-- $$m"; (cd $$m && GOOS=darwin go vet ./...); done
 
 race:
-	$(call each-module,$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m ./...)
+	$(call each-of,$(filter-out %/torture/,$(MODULES)),$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m ./...)
+
+race-torture:
+	cd torture && $(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m ./...
 
 # What meets the network once more, on the path that connections take which are
 # not plain TCP on Unix. The torture test takes both in turn.
@@ -97,8 +105,11 @@ build-example:
 e2e: setup-e2e build-example
 	cd e2e && EXAMPLE_BIN=$(BUILD)/example node --test --test-reporter=spec --test-concurrency=3 $(JSTESTS)
 
-build-client-js: setup-client-js
+# Once, and not while a browser reads it.
+build-client-js: clients/js/dist/index.js
+clients/js/dist/index.js: clients/js/node_modules/.package-lock.json clients/js/tsconfig.json $(wildcard clients/js/src/*.ts)
 	cd clients/js && npm run --silent build
+	@touch $@
 
 # The typed client, with the real server.
 client-js: setup-e2e build-client-js build-example
@@ -113,10 +124,17 @@ livekit: setup-example setup-e2e setup-livekit build-example
 	cd e2e && EXAMPLE_BIN=$(BUILD)/example LIVEKIT_BIN=$(BUILD)/livekit/server CHROMIUM=$(CHROMIUM) \
 		../.ci/loopback node --test --test-reporter=spec livekit.test.mjs
 
-.PHONY: torture
+.PHONY: torture soak soak-short
 TORTURE ?= 1h
 torture:
 	cd torture && go test -race -count=1 -timeout 0 -run TestTorture -v . -duration $(TORTURE)
+
+# Without the race detector: the heap is then what it is for those who run a
+# server, and there are more connections in the same time.
+SOAK ?= 30m
+soak-short: SOAK = 2m
+soak soak-short:
+	cd torture && go test -count=1 -timeout 0 -run 'TestSoak$$' -v . -soak $(SOAK)
 
 .PHONY: fuzz fuzz-short bench build-bench bench-once bench-go bench-compare
 fuzz:

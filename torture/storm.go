@@ -11,6 +11,12 @@
 //
 //	go test -race -run Torture -seed 7 -duration 2m
 //
+// soak.go is the other test: the same storm, calls and floods again and again,
+// and what the server takes is the same after each. phone.go is a device that does
+// as it is told, scene.go what it is told, and gauge.go what there is to compare.
+//
+//	go test -run 'Soak$' -soak 10m
+//
 // A seed decides what people do, not when the network and the scheduler let it
 // happen: the same seed makes the same kind of trouble, not the same run.
 package torture
@@ -32,6 +38,7 @@ import (
 type config struct {
 	seed      uint64
 	users     int
+	suffix    string                               // of their names
 	addr      func() string                        // of the server; "" while it is down
 	life      time.Duration                        // of a connection, on average
 	think     time.Duration                        // between two things that a device does, on average
@@ -108,7 +115,7 @@ func newStorm(cfg config) *storm {
 	random := rand.New(rand.NewPCG(cfg.seed, 0))
 	var names []string
 	for n := range cfg.users {
-		names = append(names, chatPath(n))
+		names = append(names, chatPath(n)+cfg.suffix)
 	}
 	for n, name := range names {
 		p := &person{name: name, all: names}
@@ -156,9 +163,7 @@ func (s *storm) start() {
 // settle ends the storm, waits until everybody has come to rest, or nothing has
 // moved for too long, and returns the history with what is wrong about it.
 func (s *storm) settle() (*history, []violation) {
-	close(s.calm)
-	s.cut()
-	s.rest(nil)
+	s.abate()
 	// Only now: what an auditor is told need not be told a stock device.
 	for _, p := range s.people {
 		d := s.add(p, "audit", true, false)
@@ -176,15 +181,27 @@ func (s *storm) settle() (*history, []violation) {
 		h = s.history(s.clock.n.Load())
 		found = check(h)
 	}
+	for _, w := range s.disperse() {
+		found = append(found, violation{ruleUnexpected, w})
+	}
+	return h, found
+}
+
+// abate ends the storm, and waits until everybody has come to rest.
+func (s *storm) abate() {
+	close(s.calm)
+	s.cut()
+	s.rest(nil)
+}
+
+// disperse has everybody leave, and returns what no client should have seen.
+func (s *storm) disperse() []string {
 	close(s.end)
 	s.cut()
 	s.running.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, w := range s.wrongs {
-		found = append(found, violation{ruleUnexpected, w})
-	}
-	return h, found
+	return s.wrongs
 }
 
 // cut cuts the lines of everybody.

@@ -23,6 +23,13 @@ var (
 // The proofs of the checker mostly wait: some at once take as long as one.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if *basinFlag {
+		if err := new(basin).serve(leak(*leakFlag), *muteFlag); err != nil {
+			fmt.Fprintln(os.Stderr, "level=ERROR", err)
+			os.Exit(1)
+		}
+		return
+	}
 	_ = flag.Set("test.parallel", "10")
 	m.Run()
 }
