@@ -88,11 +88,14 @@ race-plain:
 	$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m -run 'Hazard|Abuse|Slow|Leak|Many|Story|Everything|WhileConnecting|InAStorm' .
 
 # All of that once more with a bridge under every Server: whatever a client may
-# expect is the same. What no client sees is left out.
+# expect is the same. What no client sees is left out. The race detector has what
+# meets the network; in fake time it cannot have it (Go 1.26): it crashes when two
+# timers of the library's that wait for nothing end in the same instant.
 race-bridge: export GOWORK = $(CURDIR)/bridge/testdata/suite.work
 race-bridge:
-	$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m -overlay bridge/testdata/overlay.json -skip '$(UNSEEN)' .
-UNSEEN := ^(TestMemory|TestCallModel|TestExamples|TestReadme|Fuzz|Example)
+	$(GOTESTSUM) --format pkgname -- -shuffle=on -timeout 10m $(BRIDGED) -skip '^(TestMemory|TestCallModel|TestExamples|TestReadme|Fuzz|Example)' .
+	$(GOTESTSUM) --format pkgname -- -race -shuffle=on -timeout 10m $(BRIDGED) -run 'Hazard|Abuse|Everything|InAStorm|TestDisconnectWhile|ManyDevices|OverTLS|TestRefresh$$|TestWire$$' -skip Hazard7 .
+BRIDGED := -overlay bridge/testdata/overlay.json
 
 # Thousands of random calls, more than the race detector has the time for, and
 # what it cannot count.

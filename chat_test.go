@@ -604,13 +604,6 @@ func (s *gatedStore) Set(ctx context.Context, p heymanito.Presence) error {
 	return s.PresenceStore.Set(ctx, p)
 }
 
-// arrives lets what was sent get as far as it can. With a bridge that takes a
-// nanosecond.
-func arrives() {
-	time.Sleep(time.Nanosecond)
-	synctest.Wait()
-}
-
 // What waits for a device that is being let in is bounded as its queue will be.
 func TestMessagesForWhoIsLetIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -624,7 +617,7 @@ func TestMessagesForWhoIsLetIn(t *testing.T) {
 		if err := bob.Send("40"); err != nil {
 			t.Fatal(err)
 		}
-		arrives()
+		synctest.Wait()
 		if got := send(1); got != "sent" {
 			t.Errorf("a message for whom is being let in: %s", got)
 		}
@@ -642,7 +635,7 @@ func TestMessagesForWhoIsLetIn(t *testing.T) {
 		if err := bob.Send("40"); err != nil {
 			t.Fatal(err)
 		}
-		arrives()
+		synctest.Wait()
 		var got []string
 		for i := range 5 {
 			got = append(got, send(i+2))

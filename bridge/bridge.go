@@ -40,7 +40,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/zishang520/socket.io/servers/engine/v3"
 	"github.com/zishang520/socket.io/servers/socket/v3"
@@ -68,7 +67,7 @@ func New() *Bridge {
 	opts.SetAdapter(roomsBuilder{})
 	// Who connects to nothing is the Server's to close. The library's timer has to
 	// have run before a client connects: one that is stopped may leave a goroutine.
-	opts.SetConnectTimeout(time.Nanosecond)
+	opts.SetConnectTimeout(0)
 	b.io = socket.NewServer(nil, opts)
 	b.io.Bind(b.engine)
 	b.watch(b.io.Sockets())
