@@ -110,7 +110,7 @@ func (s *Server) Disconnect(user, code string) int {
 		d.conn.Disconnect(frames...)
 	}
 	for _, c := range guests {
-		c.Disconnect()
+		c.Disconnect(frames...)
 	}
 	return len(devices) + len(guests)
 }

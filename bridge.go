@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -41,9 +43,10 @@ type crossing struct {
 // user's: it has no presence, and no messages.
 type guest struct {
 	*device
-	crossing *crossing
-	socket   seam.Socket
-	timer    *time.Timer // runs out with its identity; nil: that has no end
+	crossing  *crossing
+	namespace string
+	socket    seam.Socket
+	timer     *time.Timer // runs out with its identity; nil: that has no end
 }
 
 // Others implements socketio.Host.
@@ -55,20 +58,24 @@ func (h *host) Others(c *socketio.Conn) socketio.Others {
 }
 
 // cross has the server behind the bridge decide about a device; it learns of it
-// when it is welcome.
-func (s *Server) cross(ctx context.Context, d *device, auth []byte) error {
+// when it is welcome. Until over is called the device is a guest, so that whoever
+// sends its user away finds it.
+func (s *Server) cross(ctx context.Context, d *device, auth []byte) (over func(), err error) {
 	if s.cfg.bridge == nil {
-		return nil
+		return func() {}, nil
 	}
 	x := d.conn.Others().(*crossing)
+	g := &guest{device: d, crossing: x}
+	s.guests.add(g, math.MaxInt)
+	over = func() { s.guests.remove(g) }
 	socket, err := x.admit(ctx, seam.Admission{Namespace: "/", User: d.ChatPath, Device: d.Device, Auth: auth, Gone: func() {}})
 	if err != nil {
-		return err
+		return over, err
 	}
 	d.socket = socket
 	d.SocketID = socket.ID()
 	d.conn.SetID(d.SocketID)
-	return nil
+	return over, nil
 }
 
 // admit has the server behind the bridge decide. Its middlewares are the host's,
@@ -81,7 +88,11 @@ func (x *crossing) admit(ctx context.Context, a seam.Admission) (socket seam.Soc
 	if x.client == nil {
 		x.client = x.srv.cfg.bridge.Client(x.conn, x.request)
 	}
-	return x.client.Connect(ctx, a)
+	socket, err = x.client.Connect(ctx, a)
+	if errors.Is(err, context.Canceled) {
+		return nil, errWentAway
+	}
+	return socket, err
 }
 
 // Connect implements socketio.Others.
@@ -122,11 +133,15 @@ func (x *crossing) invite(ctx context.Context, namespace string, auth []byte) er
 	if e := d.within(); e != nil {
 		return e
 	}
-	g := &guest{device: d, crossing: x}
+	g := &guest{device: d, crossing: x, namespace: namespace}
+	for _, oldest := range s.guests.add(g, s.cfg.maxDevices) { // now, so that whoever sends its user away finds it
+		oldest.Close(engineio.Replaced)
+	}
 	socket, err := x.admit(ctx, seam.Admission{
 		Namespace: namespace, User: d.ChatPath, Device: d.Device, Auth: auth, Gone: func() { x.left(namespace, g) },
 	})
 	if err != nil {
+		s.guests.remove(g)
 		return err
 	}
 	g.socket, g.SocketID = socket, socket.ID()
@@ -136,9 +151,6 @@ func (x *crossing) invite(ctx context.Context, namespace string, auth []byte) er
 		g.timer = time.AfterFunc(time.Until(p.ends), func() { s.goRun(func() { x.expire(g) }) })
 	}
 	x.mu.Unlock()
-	for _, oldest := range s.guests.add(g, s.cfg.maxDevices) {
-		oldest.Close(engineio.Replaced)
-	}
 	if !socket.Alive() { // it has gone before it was noted
 		x.left(namespace, g)
 	}
@@ -159,30 +171,47 @@ func (x *crossing) left(namespace string, g *guest) {
 	x.conn.Exit(namespace)
 }
 
-// expire ends the connection of a guest whose identity has ended, unless the
-// client has proven it anew in the main namespace.
+// expire ends the connection of a guest whose identity has ended, unless it was
+// proven anew.
 func (x *crossing) expire(g *guest) {
-	p := &proof{ends: g.proof.Load().ends}
-	for _, d := range x.srv.registry.devices(g.ChatPath) {
-		if d.conn == x.conn {
-			p = d.proof.Load()
-		}
-	}
-	if p == nil || p.ends.IsZero() {
-		return
-	}
-	left := time.Until(p.ends)
-	if left <= 0 {
-		x.srv.log.Info("a device's identity has ended", "user", g.ChatPath, "socket", g.SocketID)
-		x.conn.Close(engineio.Expired)
-		return
-	}
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, still := range x.guests {
-		if still == g {
+	still := x.guests[g.namespace] == g
+	left := time.Duration(0)
+	if p := g.proof.Load(); still && !p.ends.IsZero() {
+		if left = time.Until(p.ends); left > 0 {
 			g.timer.Reset(left)
 		}
+	} else {
+		still = false
+	}
+	x.mu.Unlock()
+	if still && left <= 0 {
+		x.srv.log.Info("a device's identity has ended", "user", g.ChatPath, "socket", g.SocketID)
+		x.conn.Close(engineio.Expired)
+	}
+}
+
+// renew asks the auth hook again about all guests of a client that has proven its
+// identity in "/" anew: what it refuses ends when it would have.
+func (x *crossing) renew(ctx context.Context, h Handshake) {
+	x.mu.Lock()
+	guests := slices.Collect(maps.Values(x.guests))
+	x.mu.Unlock()
+	for _, g := range guests {
+		if g.proof.Load() == nil || g.ChatPath != h.UserID {
+			continue
+		}
+		h.Namespace = g.namespace
+		id, err := x.srv.authenticate(ctx, h)
+		if err != nil {
+			continue
+		}
+		g.proof.Store(&proof{claims: id.Claims, ends: id.Expires})
+		x.mu.Lock()
+		if x.guests[g.namespace] == g && !id.Expires.IsZero() {
+			g.timer.Reset(time.Until(id.Expires))
+		}
+		x.mu.Unlock()
 	}
 }
 
@@ -260,10 +289,14 @@ type visits struct {
 func (b *guestbook) limiter(r Rate, user string) *rate.Limiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if v := b.of[user]; v != nil {
-		return v.rate
+	v := b.of[user]
+	if v == nil {
+		return r.limiter()
 	}
-	return r.limiter()
+	if v.rate == nil {
+		v.rate = r.limiter()
+	}
+	return v.rate
 }
 
 // add adds a guest, and returns the oldest connections if there are more than
@@ -276,7 +309,7 @@ func (b *guestbook) add(g *guest, limit int) []*socketio.Conn {
 	}
 	v := b.of[g.ChatPath]
 	if v == nil {
-		v = &visits{rate: g.allowance.user}
+		v = &visits{}
 		b.of[g.ChatPath] = v
 	}
 	v.guests = append(v.guests, g)

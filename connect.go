@@ -45,7 +45,9 @@ func (h *host) Connect(ctx context.Context, c *socketio.Conn, auth []byte) (err 
 	if e != nil {
 		return s.turnedAway(e)
 	}
-	if err := s.cross(ctx, d, auth); err != nil {
+	over, err := s.cross(ctx, d, auth)
+	defer over()
+	if err != nil {
 		return s.turnedAway(err)
 	}
 	if e := s.welcome(ctx, d); e != nil {

@@ -114,9 +114,13 @@ func (s *Server) refreshAuth(ctx context.Context, d *device, e *socketio.Event) 
 		Method: http.MethodGet, URL: &url.URL{Path: "/", RawQuery: query.Encode()}, Header: http.Header{},
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: d.RemoteAddr,
 	}
-	id, bad := s.authenticate(ctx, Handshake{Request: r.WithContext(ctx), Query: query, UserID: d.ChatPath, Namespace: "/", Auth: args[0], Refresh: true})
+	h := Handshake{Request: r.WithContext(ctx), Query: query, UserID: d.ChatPath, Namespace: "/", Auth: args[0], Refresh: true}
+	id, bad := s.authenticate(ctx, h)
 	if bad != nil {
 		return nil, bad
+	}
+	if x, ok := d.conn.Others().(*crossing); ok {
+		x.renew(ctx, h)
 	}
 	d.proof.Swap(&proof{claims: id.Claims, ends: id.Expires}).stop()
 	s.watchProof(d)

@@ -42,7 +42,7 @@ func (s *Server) Forget(ctx context.Context, user string) error {
 			d.conn.Disconnect(sessionEnded(sessionForgotten)...)
 		}
 		for _, c := range guests {
-			c.Disconnect()
+			c.Disconnect(sessionEnded(sessionForgotten)...)
 		}
 	}()
 	if err := s.registry.settleUser(ctx, user); err != nil {

@@ -61,6 +61,12 @@ func onSocket(n socket.Namespace, f func(s *socket.Socket)) {
 	_ = n.On("connection", func(args ...any) { f(args[0].(*socket.Socket)) })
 }
 
+// present is how many sockets and rooms a namespace has. (The library's maps count
+// themselves, and wrongly: what is deleted twice at once counts twice.)
+func present(n socket.Namespace) int {
+	return len(n.Sockets().Keys()) + len(n.Adapter().Rooms().Keys()) + len(n.Adapter().Sids().Keys())
+}
+
 // join connects a client to another namespace and waits until it is in.
 func join(c *wiretest.Client, namespace, auth string) {
 	if err := c.Send("40" + namespace + "," + auth); err != nil {

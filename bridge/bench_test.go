@@ -17,11 +17,13 @@ import (
 // What a client costs while it does nothing, with a bridge and without. The clients
 // are in the same process, and are counted in both.
 func BenchmarkIdle(b *testing.B) {
-	for _, bridged := range []bool{false, true} {
-		b.Run(fmt.Sprintf("bridge=%v", bridged), func(b *testing.B) {
+	for _, kind := range []string{"without", "bridge", "bridge and a namespace"} {
+		b.Run(kind, func(b *testing.B) {
 			opts := []heymanito.Option{heymanito.WithLogger(slog.New(slog.DiscardHandler)), heymanito.WithMaxDevices(1 << 20)}
-			if bridged {
-				opts = append(opts, heymanito.WithBridge(bridge.New()))
+			if kind != "without" {
+				br := bridge.New()
+				br.IO().Of("/chat", nil)
+				opts = append(opts, heymanito.WithBridge(br))
 			}
 			rt := heymanito.New(opts...)
 			ts := httptest.NewServer(rt)
@@ -31,7 +33,10 @@ func BenchmarkIdle(b *testing.B) {
 			for range b.N {
 				was, running := heap(), runtime.NumGoroutine()
 				for i := range clients {
-					wiretest.Connect(b, ts.URL, fmt.Sprint("user", i))
+					c := wiretest.Connect(b, ts.URL, fmt.Sprint("user", i))
+					if kind == "bridge and a namespace" {
+						join(c, "/chat", "")
+					}
 				}
 				bytes, goroutines = float64(heap()-was), float64(runtime.NumGoroutine()-running)
 			}

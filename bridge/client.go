@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -63,8 +65,7 @@ func newClient(b *Bridge, c *socketio.Conn, r *http.Request) *client {
 	}
 	own.http.Flush() // ends its goroutine: the request has been served
 	own.transport = &transport{transports.MakeTransport(), c}
-	b.engine.Clients().Store(own.id, own)
-	b.engine.Emit("connection", own)
+	b.engine.add(own)
 	return own
 }
 
@@ -99,6 +100,11 @@ func (c *client) Connect(ctx context.Context, a seam.Admission) (seam.Socket, er
 	}
 	defer give()
 	p.found = give
+	for _, was := range c.all() { // of a socket that was sent away, and is back before its listeners know
+		if was.admission.Namespace == a.Namespace {
+			was.over(ctx)
+		}
+	}
 	c.mu.Lock()
 	c.joining = p
 	c.mu.Unlock()
@@ -114,8 +120,15 @@ func (c *client) Connect(ctx context.Context, a seam.Admission) (seam.Socket, er
 		return nil, ctx.Err()
 	}
 	if p.refusal != nil {
-		p.drop()
+		c.mu.Lock()
+		if p.socket != nil {
+			delete(c.peers, p.socket.Id())
+		}
+		c.mu.Unlock()
 		return nil, p.refusal
+	}
+	if p.socket == nil {
+		return nil, errors.New("bridge: the namespace has just been made: the client has to come again")
 	}
 	if a.Namespace != "/" {
 		p.Enter()
@@ -188,25 +201,35 @@ func (c *client) answer(refusal *socketio.Refusal, frame *engineio.Frame) {
 
 // Closed implements seam.Client.
 func (c *client) Closed(reason string) {
-	defer c.bridge.recovered("disconnect")
 	c.state.Store(stateClosed)
-	c.bridge.engine.Clients().Delete(c.id)
+	c.bridge.engine.remove(c)
 	<-c.looked // a timer that is stopped before leaves its goroutine
-	c.mu.Lock()
-	peers := make([]*peer, 0, len(c.peers))
-	for _, p := range c.peers {
-		peers = append(peers, p)
-	}
-	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	peers := c.all()
 	// The listeners of "connection" have to be through before they hear of the end,
 	// or they listen for it too late.
 	for _, p := range peers {
-		p.through()
+		p.through(ctx)
 	}
-	c.Emit("close", reason, error(nil))
+	c.tell(reason)
 	for _, p := range peers {
-		p.end()
+		p.end(ctx)
 	}
+}
+
+// tell has the library, and its listeners, hear of the end. One that panics keeps it
+// from the next: see peer.end.
+func (c *client) tell(reason string) {
+	defer c.bridge.recovered("disconnect")
+	c.Emit("close", reason, error(nil))
+}
+
+// all returns all peers.
+func (c *client) all() []*peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.peers))
 }
 
 // recovered, deferred, logs what the host's code has panicked with.
@@ -234,8 +257,11 @@ func (c *client) Write(d io.Reader, o *packet.Options, sent engine.SendCallback)
 	return c.Send(d, o, sent)
 }
 
-// Close implements engine.Socket.
-func (c *client) Close(bool) { c.conn.Close(engineio.ForcedClose) }
+// Close implements engine.Socket. The library lets nobody in any more.
+func (c *client) Close(bool) {
+	c.state.Store(stateClosed)
+	c.conn.Close(engineio.ForcedClose)
+}
 
 // ReadyState implements engine.Socket.
 func (c *client) ReadyState() string {

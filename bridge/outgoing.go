@@ -74,6 +74,7 @@ func (c *client) text(p []byte) {
 		if main {
 			c.conn.Leave("server namespace disconnect")
 		} else {
+			c.conn.Exit(h.namespace) // before it knows: it may be back at once
 			c.conn.SendAside(engineio.Text(p))
 		}
 		return

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/zishang520/socket.io/servers/socket/v3"
 	"github.com/zishang520/socket.io/v3/pkg/queue"
@@ -50,10 +51,8 @@ func (p *peer) made(s *socket.Socket) {
 		runtime.SetFinalizer(p.queue, nil)
 	}
 	if r, ok := s.Nsp().Adapter().(*rooms); ok {
-		r.admit(s.Id())
+		r.admit(s.Id(), socket.Room(p.admission.User), p.left)
 	}
-	_ = s.On("disconnect", func(...any) { p.left() }) // On has no errors
-	s.Join(socket.Room(p.admission.User))
 }
 
 // queueOf returns the private queue of a socket; nil if there is none any more.
@@ -65,68 +64,83 @@ func queueOf(s *socket.Socket) *queue.Queue {
 	return (*queue.Queue)(f.UnsafePointer())
 }
 
-// left takes note that the socket is in its namespace no more.
+// left takes note that the socket is in its namespace no more, and in no room.
 func (p *peer) left() {
 	p.leave.Do(func() {
 		close(p.gone)
-		p.drop()
 		p.admission.Gone()
 	})
 }
 
-// drop forgets the socket: it is in no room any more.
-func (p *peer) drop() {
-	if p.socket == nil { // there is no such namespace
-		return
-	}
-	id := p.socket.Id()
-	if r, ok := p.socket.Nsp().Adapter().(*rooms); ok {
-		r.expel(id)
-	}
-	p.client.mu.Lock()
-	defer p.client.mu.Unlock()
-	if p.client.state.Load() != stateClosed { // else it is being ended
-		delete(p.client.peers, id)
-	}
-}
+// patience is how long a client waits for the listeners of what it has done, so that
+// the next is heard after that, and the end last. One that waits for the end itself
+// would wait for ever.
+const patience = time.Second
 
 // through waits until the socket's queue has done what is in it now.
-func (p *peer) through() {
+func (p *peer) through(ctx context.Context) {
 	p.entered.Do(func() { close(p.enter) })
 	select {
 	case <-p.answered:
 		if p.refusal == nil {
-			p.wait(context.Background())
+			p.wait(ctx)
 			return
 		}
 	default:
 	}
 	// Nothing but its coming can be there, and if the library sees in time that
 	// the client has gone it takes nothing more.
-	if p.queue != nil {
+	p.close(ctx)
+}
+
+// close ends the socket's queue, and waits for what is in it.
+func (p *peer) close(ctx context.Context) {
+	if p.queue == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
 		p.queue.Close()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
 	}
 }
 
-// end ends the queue of a socket whose client has gone, and waits for it.
-func (p *peer) end() {
-	if !p.socket.Connected() {
-		p.drop() // also if a middleware still has it
+// end takes a socket whose client has gone out of what it is still in, because a
+// listener has panicked or a middleware still has it, and ends its queue.
+func (p *peer) end(ctx context.Context) {
+	if p.socket.Connected() {
+		p.disconnect()
 	}
-	if p.queue != nil {
-		p.queue.Close()
+	if p.socket.Connected() {
+		p.socket.RemoveAllListeners("disconnecting") // one of these panics every time
+		p.disconnect()
 	}
+	p.socket.Nsp().Adapter().DelAll(p.socket.Id())
+	p.close(ctx)
+}
+
+func (p *peer) disconnect() {
+	defer p.client.bridge.recovered("disconnect")
+	p.socket.Disconnect(false)
 }
 
 // wait waits until the queue has done what is in it, and what that has put there,
-// or the socket has gone.
+// or the socket has gone; no longer than patience: meanwhile nothing else of the
+// client is read, not even that it has gone.
 func (p *peer) wait(ctx context.Context) {
 	done := make(chan struct{})
 	p.socket.Enqueue(func() { p.socket.Enqueue(func() { close(done) }) })
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	select {
 	case <-done:
 	case <-p.gone:
 	case <-ctx.Done():
+	case <-late.C:
 	}
 }
 
@@ -168,7 +182,26 @@ func (p *peer) Leave() {
 	}
 	p.client.feed(leave, nil)
 	p.wait(p.client.conn.Context())
-	if p.queue != nil && !p.Alive() {
-		p.queue.Close() // waits for the other listeners
+	p.forget(p.client.conn.Context())
+}
+
+// over waits until the library has let go of a socket that was sent away.
+func (p *peer) over(ctx context.Context) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for p.socket.Connected() && ctx.Err() == nil {
+		<-tick.C
 	}
+	p.forget(ctx)
+}
+
+// forget waits for the listeners of a socket that has left, and forgets it.
+func (p *peer) forget(ctx context.Context) {
+	if p.Alive() {
+		return
+	}
+	p.close(ctx)
+	p.client.mu.Lock()
+	defer p.client.mu.Unlock()
+	delete(p.client.peers, p.socket.Id())
 }

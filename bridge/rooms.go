@@ -12,7 +12,7 @@ type roomsBuilder struct{}
 
 // New implements socket.AdapterConstructor.
 func (roomsBuilder) New(n socket.Namespace) socket.Adapter {
-	r := &rooms{Adapter: socket.MakeAdapter(), members: map[socket.SocketId]bool{}}
+	r := &rooms{Adapter: socket.MakeAdapter(), members: map[socket.SocketId]func(){}}
 	r.Prototype(r)
 	r.Construct(n)
 	return r
@@ -24,23 +24,21 @@ func (roomsBuilder) New(n socket.Namespace) socket.Adapter {
 type rooms struct {
 	socket.Adapter
 
-	mu      sync.Mutex // guards members, and what changes Rooms and Sids
-	members map[socket.SocketId]bool
+	mu      sync.Mutex                 // guards members, and what changes Rooms and Sids
+	members map[socket.SocketId]func() // what to call when they leave for good
 }
 
-// admit lets a socket join rooms.
-func (r *rooms) admit(id socket.SocketId) {
+// admit lets a socket join rooms, its user's first, until it leaves all of them:
+// the library has every socket do so that it is done with, and then left is called.
+// A user who is named like another socket does not get what that one is sent.
+func (r *rooms) admit(id socket.SocketId, user socket.Room, left func()) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.members[id] = true
-}
-
-// expel takes a socket out of all rooms; it joins none any more.
-func (r *rooms) expel(id socket.SocketId) {
-	r.mu.Lock()
-	delete(r.members, id)
+	_, taken := r.members[socket.SocketId(user)]
+	r.members[id] = left
 	r.mu.Unlock()
-	r.DelAll(id)
+	if !taken {
+		r.AddAll(id, types.NewSet(user))
+	}
 }
 
 // happening is an event of the adapter's, emitted when the lock is free.
@@ -63,7 +61,7 @@ func (r *rooms) AddAll(id socket.SocketId, join *types.Set[socket.Room]) {
 func (r *rooms) add(id socket.SocketId, join []socket.Room) (all []happening) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.members[id] {
+	if r.members[id] == nil {
 		return nil
 	}
 	his, _ := r.Sids().LoadOrStore(id, types.NewSet[socket.Room]())
@@ -113,18 +111,22 @@ func (r *rooms) leave(id socket.SocketId, room socket.Room) (all []happening) {
 
 // DelAll implements socket.Adapter.
 func (r *rooms) DelAll(id socket.SocketId) {
-	r.emit(r.removeAll(id))
+	all, left := r.removeAll(id)
+	r.emit(all)
+	if left != nil {
+		left()
+	}
 }
 
-func (r *rooms) removeAll(id socket.SocketId) (all []happening) {
+func (r *rooms) removeAll(id socket.SocketId) (all []happening, left func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	his, ok := r.Sids().LoadAndDelete(id)
-	if !ok {
-		return nil
+	left = r.members[id]
+	delete(r.members, id)
+	if his, ok := r.Sids().LoadAndDelete(id); ok {
+		for _, room := range his.Keys() {
+			all = append(all, r.leave(id, room)...)
+		}
 	}
-	for _, room := range his.Keys() {
-		all = append(all, r.leave(id, room)...)
-	}
-	return all
+	return all, left
 }

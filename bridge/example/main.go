@@ -68,10 +68,10 @@ func openDesk(io *socket.Server) {
 	onConnection(desk, func(s *socket.Socket) {
 		device, _ := bridge.Device(s)
 		if strings.HasPrefix(device.ChatPath, "agent-") {
-			s.Join("agents")
+			s.Join(agents)
 		}
 		_ = s.On("ask", func(args ...any) {
-			err := desk.To("agents").Timeout(5*time.Second).Emit("question", device.ChatPath, args[0], func(answers []any, err error) {
+			err := desk.To(agents).Timeout(5*time.Second).Emit("question", device.ChatPath, first(args), func(answers []any, err error) {
 				if err != nil {
 					answers = append(answers, "some agents are busy")
 				}
@@ -82,10 +82,25 @@ func openDesk(io *socket.Server) {
 			}
 		})
 		_ = s.On("photo", func(args ...any) {
-			_ = desk.To("agents").Emit("photo", device.ChatPath, args[0])
+			_ = desk.To(agents).Emit("photo", device.ChatPath, first(args))
 			answer(args)
 		})
 	})
+}
+
+// agents is the room of those who answer. No user can be called like it: the
+// "desk:" is not for them (a real host's login sees to that).
+const agents socket.Room = "desk:agents"
+
+// first is what an event has brought, if it has brought something.
+func first(args []any) any {
+	if len(args) == 0 {
+		return nil
+	}
+	if _, callback := args[0].(socket.Ack); callback {
+		return nil
+	}
+	return args[0]
 }
 
 func onConnection(n socket.Namespace, f func(s *socket.Socket)) {
@@ -95,6 +110,9 @@ func onConnection(n socket.Namespace, f func(s *socket.Socket)) {
 // answer calls the callback that is the last of an event's arguments, if there is
 // one.
 func answer(args []any, with ...any) {
+	if len(args) == 0 {
+		return
+	}
 	if callback, ok := args[len(args)-1].(socket.Ack); ok {
 		callback(with, nil)
 	}

@@ -559,6 +559,13 @@ func (s *Socket) openPacket(upgrades string) string {
 
 func millis(d time.Duration) string { return itoa(int(d / time.Millisecond)) }
 
+// Stay takes CloseAfter back.
+func (s *Socket) Stay() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expires = 0
+}
+
 // Go runs f on a goroutine that Server.Shutdown waits for. It is for the
 // handler, before its OnClose has returned.
 func (s *Socket) Go(f func()) { s.srv.goRun(f) }

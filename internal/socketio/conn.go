@@ -81,7 +81,8 @@ type Limits struct {
 	MaxCorked      int           // bytes sent to a client that is being let in
 }
 
-// maxRefusals is how many namespaces a client may ask for that there are not.
+// maxRefusals is how many namespaces a client may ask for in a row that it does not
+// get into, and how often it may ask for the main one.
 const maxRefusals = 16
 
 // maxExited is how many namespaces are remembered that a client is in no more.
@@ -113,6 +114,7 @@ type Conn struct {
 	corkedSize int               // bytes
 	held       []heldPacket      // received before Connect has answered
 	heldEvents int
+	heldBytes  int
 	kick       []*engineio.Frame // what Disconnect wants to be last, once it is open
 	drained    chan struct{}     // closed when held has been handled
 	let        bool              // Connect has let the client in: Closed is due
@@ -124,9 +126,10 @@ type Conn struct {
 	exited     []string // those that it was in last, and may not know that it is not any more
 
 	// Only touched while the engine delivers, one packet at a time.
-	partial *partialEvent
-	name    string // of the last event: often the next one's
-	refused int    // namespaces
+	partial  *partialEvent
+	name     string // of the last event: often the next one's
+	refused  int    // CONNECT packets for other namespaces, in a row
+	attempts int    // CONNECT packets for the main one
 }
 
 type phase uint8
@@ -297,15 +300,21 @@ func (c *Conn) Disconnect(last ...*engineio.Frame) {
 // namespaces that it is in.
 func (c *Conn) Leave(reason string) {
 	c.mu.Lock()
-	if c.phase != phaseOpen || len(c.entered) == 0 {
+	if !c.open.Load() || len(c.entered) == 0 {
 		c.mu.Unlock()
 		c.Disconnect()
 		return
 	}
-	c.phase, c.gone, c.reason = phaseOver, true, reason
+	settled := c.phase == phaseOpen // else connect is at work, and tells the host
+	if settled {
+		c.phase = phaseOver
+	}
+	c.gone, c.reason = true, reason
 	c.open.Store(false)
 	c.sock.Send(disconnectFrame("/"))
-	c.sock.Turn(func() { c.host.Closed(c, reason, false) }) // with mu: OnClose waits for it, and Turn wants to be before that
+	if settled {
+		c.sock.Turn(func() { c.host.Closed(c, reason, false) }) // with mu: OnClose waits for it, and Turn wants to be before that
+	}
 	c.mu.Unlock()
 }
 
@@ -318,6 +327,7 @@ func (c *Conn) Enter(namespace string, answer ...*engineio.Frame) bool {
 		return false
 	}
 	c.sock.Accept()
+	c.sock.Stay()
 	c.entered = append(c.entered, namespace)
 	return c.sock.Send(answer...)
 }
@@ -377,10 +387,13 @@ func (r *receiver) OnProof(mark uint64) {
 func (r *receiver) OnClose(reason engineio.Reason) {
 	c := (*Conn)(r)
 	c.mu.Lock()
-	c.closed = reason.String()
 	busy := c.phase == phaseConnecting || c.phase == phaseDraining // connect is at work, and tells them
+	c.closed = reason.String()
+	tell := c.part(c.closed, false)
 	c.mu.Unlock()
-	c.leave(reason.String(), false)
+	if tell {
+		c.host.Closed(c, reason.String(), false)
+	}
 	if c.others != nil && !busy {
 		c.others.Closed(reason.String())
 	}
@@ -437,7 +450,8 @@ func (c *Conn) hold(p []byte, binary bool) {
 	if !binary {
 		c.heldEvents++
 	}
-	full := c.heldEvents > c.limits.HeldEvents
+	c.heldBytes += len(p) // the engine counts only those of clients that are in nothing yet
+	full := c.heldEvents > c.limits.HeldEvents || c.heldBytes > c.limits.MaxPayload
 	if !full {
 		c.held = append(c.held, heldPacket{bytes.Clone(p), binary})
 	}
@@ -464,6 +478,10 @@ func (c *Conn) first(p []byte, binary bool) {
 	}
 	if packet.namespace != "/" {
 		c.elsewhere(packet)
+		return
+	}
+	if c.attempts++; c.attempts > maxRefusals {
+		c.sock.Close(engineio.ProtocolError)
 		return
 	}
 	// Not a child of the socket's: that would be left with what it has for children.
@@ -515,20 +533,9 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 	c.mu.Lock()
 	drained := c.drained
 	if err != nil {
-		c.phase = phaseNew // a client may try again on the same transport
-		if c.gone {
-			c.phase = phaseOver
-		}
-		c.corked, c.corkedSize, c.held, c.heldEvents = nil, 0, nil, 0
-		closed := c.closed
+		c.corked, c.corkedSize = nil, 0
 		c.mu.Unlock()
-		if refusal, ok := errors.AsType[*Refusal](err); ok {
-			c.Refuse("/", refusal)
-		} else {
-			c.sock.Close(engineio.Unavailable)
-		}
-		close(drained)
-		c.farewell(closed)
+		c.turnAway(err)
 		return
 	}
 	c.let = true
@@ -540,7 +547,7 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 		c.handle(p.data, p.binary)
 		c.mu.Lock()
 	}
-	c.held = nil
+	c.held, c.heldBytes = nil, 0
 	if c.gone {
 		c.phase = phaseOver
 		reason, goodbye, closed := c.reason, c.goodbye, c.closed
@@ -553,6 +560,46 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 	c.phase, c.drained = phaseOpen, nil
 	c.mu.Unlock()
 	close(drained)
+}
+
+// turnAway answers a CONNECT packet that was refused. What was held for other
+// namespaces is handled all the same; the client may try again on this transport.
+func (c *Conn) turnAway(err error) {
+	refusal, ok := errors.AsType[*Refusal](err)
+	if ok {
+		c.Refuse("/", refusal)
+	} else {
+		c.sock.Close(engineio.Unavailable)
+	}
+	c.mu.Lock()
+	c.phase = phaseDraining
+	for c.others != nil && ok && c.kick == nil && !c.ended() && len(c.held) > 0 {
+		p := c.held[0]
+		c.held = c.held[1:]
+		c.mu.Unlock()
+		if p.binary || !isMainControl(p.data) {
+			c.handle(p.data, p.binary)
+		}
+		c.mu.Lock()
+	}
+	if c.kick != nil { // it was in other namespaces, and is to be in none
+		c.sock.Close(engineio.ForcedClose, c.kick...)
+	}
+	c.held, c.heldEvents, c.heldBytes = nil, 0, 0
+	c.phase = phaseNew
+	if c.gone {
+		c.phase = phaseOver
+	}
+	drained, closed := c.drained, c.closed
+	c.mu.Unlock()
+	close(drained)
+	c.farewell(closed)
+}
+
+// isMainControl reports whether a packet is a CONNECT or DISCONNECT for the main
+// namespace.
+func isMainControl(p []byte) bool {
+	return len(p) > 0 && (p[0] == typeConnect || p[0] == typeDisconnect) && (len(p) == 1 || p[1] != '/' || bytes.HasPrefix(p[1:], []byte("/,")))
 }
 
 // farewell tells the others that the transport has closed while connect was at
@@ -574,23 +621,28 @@ func (c *Conn) ended() bool {
 // tells the host.
 func (c *Conn) leave(reason string, goodbye bool) {
 	c.mu.Lock()
-	if c.gone {
-		if goodbye && c.phase == phaseDraining { // it was said before the transport closed
-			c.goodbye, c.reason = true, reason
-		}
-		c.mu.Unlock()
-		return
-	}
-	c.gone, c.goodbye, c.reason = true, goodbye, reason
-	tell := c.phase == phaseOpen
-	if c.phase == phaseOpen || c.phase == phaseNew {
-		c.phase = phaseOver
-	}
-	c.open.Store(false)
+	tell := c.part(reason, goodbye)
 	c.mu.Unlock()
 	if tell {
 		c.host.Closed(c, reason, goodbye)
 	}
+}
+
+// part is leave with mu, and reports whether the host is to be told.
+func (c *Conn) part(reason string, goodbye bool) (tell bool) {
+	if c.gone {
+		if goodbye && c.phase == phaseDraining { // it was said before the transport closed
+			c.goodbye, c.reason = true, reason
+		}
+		return false
+	}
+	c.gone, c.goodbye, c.reason = true, goodbye, reason
+	tell = c.phase == phaseOpen
+	if c.phase == phaseOpen || c.phase == phaseNew {
+		c.phase = phaseOver
+	}
+	c.open.Store(false)
+	return tell
 }
 
 // handle takes a packet of an open connection.
@@ -630,8 +682,8 @@ func (c *Conn) handle(p []byte, binary bool) {
 func (c *Conn) again(kind parser.PacketType) {
 	in, alone := c.inMain()
 	switch {
-	case kind == parser.DISCONNECT && !in: // of what it is not in
-	case kind == parser.DISCONNECT:
+	case kind == parser.DISCONNECT && !c.wasIn(): // of what it was never in
+	case kind == parser.DISCONNECT: // also if its transport has closed since
 		c.leave("client namespace disconnect", true)
 		if alone {
 			c.sock.CloseAfter(goodbyeTimeout)
@@ -643,11 +695,18 @@ func (c *Conn) again(kind parser.PacketType) {
 	}
 }
 
+// wasIn reports whether the client was let into the main namespace.
+func (c *Conn) wasIn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.let
+}
+
 // inMain reports whether the client is in the main namespace, and in no other.
 func (c *Conn) inMain() (in, alone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.gone && (c.phase == phaseOpen || c.phase == phaseDraining), len(c.entered) == 0
+	return !c.gone && c.let && (c.phase == phaseOpen || c.phase == phaseDraining), len(c.entered) == 0
 }
 
 // knows reports whether the client is, or may believe that it is, in another
@@ -769,6 +828,15 @@ func (c *Conn) acked(e *Event) {
 func (c *Conn) tooLarge(head []byte, _ int) {
 	phase := c.settled()
 	_, alone := c.inMain()
+	if phase == phaseConnecting && !alone { // what is held goes first
+		c.mu.Lock()
+		drained := c.drained
+		c.mu.Unlock()
+		if drained != nil { // else it is open by now
+			<-drained
+		}
+		phase = c.settled()
+	}
 	switch {
 	case phase != phaseOpen && alone:
 		c.sock.Close(engineio.OpenLimit)
