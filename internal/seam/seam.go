@@ -26,8 +26,8 @@ type Client interface {
 	// that there is none. With nil, and not before, the client is in, unless it
 	// is the main namespace: there it is so when Socket.Enter is called.
 	Connect(ctx context.Context, a Admission) (Socket, error)
-	// Closed takes the client out of everything, and returns when the other
-	// server's listeners have heard it.
+	// Closed takes the client out of everything, and has the other server's
+	// listeners hear it.
 	Closed(reason string)
 }
 
@@ -46,17 +46,16 @@ type Admission struct {
 type Socket interface {
 	// ID returns the id that the other server has given it.
 	ID() string
-	// Enter has the listeners learn of a socket of the main namespace, and
-	// returns when they have, or the client goes away.
+	// Enter has the listeners learn of a socket of the main namespace. Like Event
+	// and Leave it returns when they have, when the client has gone, or when it has
+	// waited long enough.
 	Enter()
 	// Alive reports whether the socket is still in its namespace.
 	Alive() bool
 	// Hears reports whether somebody listens for an event.
 	Hears(event string) bool
-	// Event hands over an event or an answer that has passed Check, and returns
-	// when it was handled, or the client goes away.
+	// Event hands over an event or an answer that has passed Check.
 	Event(e *socketio.Event)
-	// Leave takes the socket out of its namespace, as the client wants, and
-	// returns when the listeners have heard it.
+	// Leave takes the socket out of its namespace, as the client wants.
 	Leave()
 }
