@@ -415,7 +415,7 @@ func TestEveryOptionIsAFlag(t *testing.T) {
 	const none = "WithAuth WithHooks WithLogger " + // main.go uses them
 		"WithInbox WithoutInbox " + // inbox.go uses them
 		"WithRooms " + // livekit.go is about it
-		"WithPresence WithCalls WithRemoteAddr " + // need a program
+		"WithPresence WithCalls WithRemoteAddr WithBridge " + // need a program
 		"WithInsecureAnyOrigin" // nobody should
 	options, err := os.ReadFile("../options.go")
 	if err != nil {

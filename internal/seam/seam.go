@@ -37,7 +37,7 @@ type Admission struct {
 	User      string // the room that the socket is in
 	Device    any    // a heymanito.Device, with the socket's id in place of its own
 	Auth      []byte // of the CONNECT packet, a JSON object; nil: none
-	// Gone is called once for a socket that was let in, when it is not any more.
+	// Gone is called once when a socket is done with, also one that was not let in.
 	// It waits for nothing.
 	Gone func()
 }
