@@ -35,6 +35,7 @@ describe("a bridge", { timeout: 120_000 }, () => {
       });
       const ann = connect(transports, "ann");
       const desk = ann.io.socket("/support");
+      open.push(desk);
       await Promise.all([agent, ann, desk].map((one) => until("connected", () => one.connected)));
       if (transports.length > 1) await until("upgraded", () => ann.io.engine.transport.name === "websocket");
 
