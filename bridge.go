@@ -43,8 +43,7 @@ type crossing struct {
 // user's: it has no presence, and no messages.
 type guest struct {
 	*device
-	crossing  *crossing
-	namespace string
+	namespace string // "/": it is about to be a device
 	socket    seam.Socket
 	timer     *time.Timer // runs out with its identity; nil: that has no end
 }
@@ -65,7 +64,7 @@ func (s *Server) cross(ctx context.Context, d *device, auth []byte) (over func()
 		return func() {}, nil
 	}
 	x := d.conn.Others().(*crossing)
-	g := &guest{device: d, crossing: x}
+	g := &guest{device: d, namespace: "/"}
 	s.guests.add(g, math.MaxInt)
 	over = func() { s.guests.remove(g) }
 	socket, err := x.admit(ctx, seam.Admission{Namespace: "/", User: d.ChatPath, Device: d.Device, Auth: auth, Gone: func() {}})
@@ -133,12 +132,12 @@ func (x *crossing) invite(ctx context.Context, namespace string, auth []byte) er
 	if e := d.within(); e != nil {
 		return e
 	}
-	g := &guest{device: d, crossing: x, namespace: namespace}
+	g := &guest{device: d, namespace: namespace}
 	for _, oldest := range s.guests.add(g, s.cfg.maxDevices) { // now, so that whoever sends its user away finds it
 		oldest.Close(engineio.Replaced)
 	}
 	socket, err := x.admit(ctx, seam.Admission{
-		Namespace: namespace, User: d.ChatPath, Device: d.Device, Auth: auth, Gone: func() { x.left(namespace, g) },
+		Namespace: namespace, User: d.ChatPath, Device: d.Device, Auth: auth, Gone: func() { x.left(g) },
 	})
 	if err != nil {
 		s.guests.remove(g)
@@ -152,23 +151,23 @@ func (x *crossing) invite(ctx context.Context, namespace string, auth []byte) er
 	}
 	x.mu.Unlock()
 	if !socket.Alive() { // it has gone before it was noted
-		x.left(namespace, g)
+		x.left(g)
 	}
 	return nil
 }
 
 // left takes note that a guest has left, or was sent away.
-func (x *crossing) left(namespace string, g *guest) {
+func (x *crossing) left(g *guest) {
 	x.mu.Lock()
-	if x.guests[namespace] == g {
-		delete(x.guests, namespace)
+	if x.guests[g.namespace] == g {
+		delete(x.guests, g.namespace)
 	}
 	if g.timer != nil {
 		g.timer.Stop()
 	}
 	x.mu.Unlock()
 	x.srv.guests.remove(g)
-	x.conn.Exit(namespace)
+	x.conn.Exit(g.namespace)
 }
 
 // expire ends the connection of a guest whose identity has ended, unless it was
@@ -224,9 +223,7 @@ func (x *crossing) Event(e *socketio.Event) {
 		}
 		return
 	}
-	x.mu.Lock()
-	g := x.guests[e.Namespace]
-	x.mu.Unlock()
+	g := x.guest(e.Namespace)
 	switch {
 	case g == nil && e.IsAnswer(): // it may not know yet
 	case g == nil:
@@ -258,12 +255,16 @@ func (s *Server) crossed(socket seam.Socket) handler {
 
 // Leave implements socketio.Others.
 func (x *crossing) Leave(namespace string) {
-	x.mu.Lock()
-	g := x.guests[namespace]
-	x.mu.Unlock()
-	if g != nil {
+	if g := x.guest(namespace); g != nil {
 		g.socket.Leave()
 	}
+}
+
+// guest returns who the client is in a namespace; nil: it is not in it.
+func (x *crossing) guest(namespace string) *guest {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.guests[namespace]
 }
 
 // Closed implements socketio.Others.

@@ -95,7 +95,7 @@ const maxNameKept = 64
 // transport: stock clients close it themselves.
 const goodbyeTimeout = 10 * time.Second
 
-// Conn is one client's connection to the main namespace.
+// Conn is one client's connection: to the main namespace, and to those of Others.
 type Conn struct {
 	sock   *engineio.Socket
 	host   Host
@@ -283,8 +283,9 @@ func (c *Conn) Context() context.Context { return c.sock.Context() }
 func (c *Conn) Disconnect(last ...*engineio.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	last = slices.Clip(last) // others get the same
 	if c.phase != phaseNew && c.phase != phaseOver {
-		last = append(slices.Clip(last), disconnectFrame("/"))
+		last = append(last, disconnectFrame("/"))
 	}
 	for _, namespace := range c.entered {
 		last = append(last, disconnectFrame(namespace))
@@ -319,17 +320,17 @@ func (c *Conn) Leave(reason string) {
 }
 
 // Enter lets the client into another namespace: answer, which says so, goes out
-// before whatever it gets from there. It reports false when the client has gone.
-func (c *Conn) Enter(namespace string, answer ...*engineio.Frame) bool {
+// before whatever it gets from there. It does nothing when the client has gone.
+func (c *Conn) Enter(namespace string, answer *engineio.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed != "" {
-		return false
+		return
 	}
 	c.sock.Accept()
 	c.sock.Stay()
 	c.entered = append(c.entered, namespace)
-	return c.sock.Send(answer...)
+	c.sock.Send(answer)
 }
 
 // Exit takes note that the client is not in another namespace any more. One that
@@ -349,7 +350,7 @@ func (c *Conn) Exit(namespace string) {
 	}
 }
 
-// Refuse answers a CONNECT packet for another namespace.
+// Refuse answers a CONNECT packet for a namespace.
 func (c *Conn) Refuse(namespace string, why *Refusal) {
 	c.sock.Send(connectErrorFrame(namespace, why.Message, why.Data))
 }
@@ -439,7 +440,8 @@ func (c *Conn) settled() phase {
 	return c.phase
 }
 
-// hold keeps a packet until Connect has answered. The engine bounds the bytes.
+// hold keeps a packet until Connect has answered, within limits: the engine counts
+// the bytes only of clients that are in nothing yet.
 func (c *Conn) hold(p []byte, binary bool) {
 	c.mu.Lock()
 	if c.phase != phaseConnecting || c.open.Load() { // it has just answered
@@ -450,7 +452,7 @@ func (c *Conn) hold(p []byte, binary bool) {
 	if !binary {
 		c.heldEvents++
 	}
-	c.heldBytes += len(p) // the engine counts only those of clients that are in nothing yet
+	c.heldBytes += len(p)
 	full := c.heldEvents > c.limits.HeldEvents || c.heldBytes > c.limits.MaxPayload
 	if !full {
 		c.held = append(c.held, heldPacket{bytes.Clone(p), binary})
