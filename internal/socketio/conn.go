@@ -121,15 +121,36 @@ type Conn struct {
 	gone       bool              // the transport has closed, or this side or the client said goodbye
 	goodbye    bool
 	reason     string
-	closed     string   // why the transport has closed; empty: it has not
-	entered    []string // the other namespaces that the client is in
-	exited     []string // those that it was in last, and may not know that it is not any more
+	abroad     *abroad // nil: there are no others
 
 	// Only touched while the engine delivers, one packet at a time.
 	partial  *partialEvent
 	name     string // of the last event: often the next one's
-	refused  int    // CONNECT packets for other namespaces, in a row
-	attempts int    // CONNECT packets for the main one
+	refused  uint8  // CONNECT packets for other namespaces, in a row
+	attempts uint8  // CONNECT packets for the main one
+}
+
+// abroad is what a Conn knows of its client and Others; without them it is nil, so
+// that a connection costs nothing for it.
+type abroad struct {
+	closed  string   // why the transport has closed; empty: it has not
+	entered []string // the other namespaces that the client is in
+	exited  []string // those that it was in last, and may not know that it is not any more
+}
+
+func (a *abroad) namespaces() []string {
+	if a == nil {
+		return nil
+	}
+	return a.entered
+}
+
+// ended returns why the transport has closed; empty: it has not.
+func (a *abroad) ended() string {
+	if a == nil {
+		return ""
+	}
+	return a.closed
 }
 
 type phase uint8
@@ -159,7 +180,9 @@ type partialEvent struct {
 // New returns the engineio.Handler of a new client.
 func New(sock *engineio.Socket, host Host, limits Limits) engineio.Handler {
 	c := &Conn{sock: sock, host: host, limits: limits}
-	c.others = host.Others(c)
+	if c.others = host.Others(c); c.others != nil {
+		c.abroad = &abroad{}
+	}
 	return (*receiver)(c)
 }
 
@@ -287,7 +310,7 @@ func (c *Conn) Disconnect(last ...*engineio.Frame) {
 	if c.phase != phaseNew && c.phase != phaseOver {
 		last = append(last, disconnectFrame("/"))
 	}
-	for _, namespace := range c.entered {
+	for _, namespace := range c.abroad.namespaces() {
 		last = append(last, disconnectFrame(namespace))
 	}
 	if c.phase == phaseConnecting && !c.open.Load() {
@@ -301,7 +324,7 @@ func (c *Conn) Disconnect(last ...*engineio.Frame) {
 // namespaces that it is in.
 func (c *Conn) Leave(reason string) {
 	c.mu.Lock()
-	if !c.open.Load() || len(c.entered) == 0 {
+	if !c.open.Load() || len(c.abroad.namespaces()) == 0 {
 		c.mu.Unlock()
 		c.Disconnect()
 		return
@@ -324,12 +347,12 @@ func (c *Conn) Leave(reason string) {
 func (c *Conn) Enter(namespace string, answer *engineio.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed != "" {
+	if c.abroad.closed != "" {
 		return
 	}
 	c.sock.Accept()
 	c.sock.Stay()
-	c.entered = append(c.entered, namespace)
+	c.abroad.entered = append(c.abroad.entered, namespace)
 	c.sock.Send(answer)
 }
 
@@ -338,14 +361,15 @@ func (c *Conn) Enter(namespace string, answer *engineio.Frame) {
 func (c *Conn) Exit(namespace string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.Index(c.entered, namespace)
+	a := c.abroad
+	i := slices.Index(a.entered, namespace)
 	if i < 0 {
 		return
 	}
-	c.entered = slices.Delete(c.entered, i, i+1)
-	c.exited = append(c.exited, namespace)
-	c.exited = c.exited[max(len(c.exited)-maxExited, 0):]
-	if c.closed == "" && len(c.entered) == 0 && (c.phase == phaseOver || c.phase == phaseNew) {
+	a.entered = slices.Delete(a.entered, i, i+1)
+	a.exited = append(a.exited, namespace)
+	a.exited = a.exited[max(len(a.exited)-maxExited, 0):]
+	if a.closed == "" && len(a.entered) == 0 && (c.phase == phaseOver || c.phase == phaseNew) {
 		c.sock.CloseAfter(goodbyeTimeout)
 	}
 }
@@ -389,8 +413,10 @@ func (r *receiver) OnClose(reason engineio.Reason) {
 	c := (*Conn)(r)
 	c.mu.Lock()
 	busy := c.phase == phaseConnecting || c.phase == phaseDraining // connect is at work, and tells them
-	c.closed = reason.String()
-	tell := c.part(c.closed, false)
+	if c.abroad != nil {
+		c.abroad.closed = reason.String()
+	}
+	tell := c.part(reason.String(), false)
 	c.mu.Unlock()
 	if tell {
 		c.host.Closed(c, reason.String(), false)
@@ -482,7 +508,7 @@ func (c *Conn) first(p []byte, binary bool) {
 		c.elsewhere(packet)
 		return
 	}
-	if c.attempts++; c.attempts > maxRefusals {
+	if c.attempts = min(c.attempts+1, maxRefusals+1); c.attempts > maxRefusals {
 		c.sock.Close(engineio.ProtocolError)
 		return
 	}
@@ -511,9 +537,9 @@ func (c *Conn) first(p []byte, binary bool) {
 // elsewhere takes a CONNECT packet for another namespace.
 func (c *Conn) elsewhere(packet control) {
 	c.mu.Lock()
-	known := slices.Contains(c.entered, packet.namespace)
+	known := slices.Contains(c.abroad.namespaces(), packet.namespace)
 	c.mu.Unlock()
-	if c.refused++; known || c.refused > maxRefusals {
+	if c.refused = min(c.refused+1, maxRefusals+1); known || c.refused > maxRefusals {
 		c.sock.Close(engineio.ProtocolError)
 		return
 	}
@@ -524,7 +550,7 @@ func (c *Conn) elsewhere(packet control) {
 	c.others.Connect(packet.namespace, bytes.Clone(packet.auth))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if slices.Contains(c.entered, packet.namespace) {
+	if slices.Contains(c.abroad.entered, packet.namespace) {
 		c.refused = 0
 	}
 }
@@ -552,7 +578,7 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 	c.held, c.heldBytes = nil, 0
 	if c.gone {
 		c.phase = phaseOver
-		reason, goodbye, closed := c.reason, c.goodbye, c.closed
+		reason, goodbye, closed := c.reason, c.goodbye, c.abroad.ended()
 		c.mu.Unlock()
 		close(drained)
 		c.host.Closed(c, reason, goodbye)
@@ -592,7 +618,7 @@ func (c *Conn) turnAway(err error) {
 	if c.gone {
 		c.phase = phaseOver
 	}
-	drained, closed := c.drained, c.closed
+	drained, closed := c.drained, c.abroad.ended()
 	c.mu.Unlock()
 	close(drained)
 	c.farewell(closed)
@@ -708,7 +734,7 @@ func (c *Conn) wasIn() bool {
 func (c *Conn) inMain() (in, alone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.gone && c.let && (c.phase == phaseOpen || c.phase == phaseDraining), len(c.entered) == 0
+	return !c.gone && c.let && (c.phase == phaseOpen || c.phase == phaseDraining), len(c.abroad.namespaces()) == 0
 }
 
 // knows reports whether the client is, or may believe that it is, in another
@@ -716,7 +742,7 @@ func (c *Conn) inMain() (in, alone bool) {
 func (c *Conn) knows(namespace string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Contains(c.entered, namespace) || slices.Contains(c.exited, namespace)
+	return c.abroad != nil && (slices.Contains(c.abroad.entered, namespace) || slices.Contains(c.abroad.exited, namespace))
 }
 
 // event takes the text of an event or ack. It is handled at once, or when its
