@@ -31,7 +31,6 @@ type feed struct {
 	head     Head   // of the inbox when the device came
 	complete bool   // nothing was dropped between the device's position and pos
 	ready    bool   // inboxReady was sent
-	waits    bool   // for the client to take what was sent
 	look     bool   // an Append may have failed and have appended all the same
 	misses   int    // pages in a row that lacked what the inbox has
 	acting   bool   // an event of the device is being appended: its entry waits for its ack
@@ -135,7 +134,15 @@ func (f *feed) live() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ahead := len(f.unread) + int(max(f.want, f.pos)-f.pos)
-	return f.ready && !f.waits && ahead < maxUnread && f.state != feedFull && f.state != feedClosed
+	switch f.state {
+	case feedFull, feedClosed:
+		return false
+	case feedReading: // and waiting for the client, if it has not taken what it was sent
+		if f.d.conn.Queued() > f.budget()/2 {
+			return false
+		}
+	}
+	return f.ready && ahead < maxUnread
 }
 
 // offer hands the feed an entry that was just appended. What the feed does not
@@ -430,17 +437,13 @@ func (f *feed) take(page Page) (more bool, err error) {
 // wait returns when the client has taken most of what was sent; false, when it
 // will not.
 func (f *feed) wait() bool {
-	f.mu.Lock()
-	f.waits = true
-	f.mu.Unlock()
-	taken := f.d.conn.WaitQueue(f.budget() / 2)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.waits = false
-	if !taken {
-		f.close()
+	if f.d.conn.WaitQueue(f.budget() / 2) {
+		return true
 	}
-	return taken
+	f.mu.Lock()
+	f.close()
+	f.mu.Unlock()
+	return false
 }
 
 func (f *feed) budget() int { return min(replayBudget, f.srv.cfg.maxQueue/4) }

@@ -413,7 +413,8 @@ func TestManyDevices(t *testing.T) {
 					return
 				}
 			}
-			if e, err := c.Wait("ack "+strconv.Itoa(each-1), patience); err != nil || !strings.Contains(e.String(), `"delivery":"sent"`) {
+			// Devices that have not kept up with the others' messages make it "queued".
+			if e, err := c.Wait("ack "+strconv.Itoa(each-1), patience); err != nil || !strings.Contains(e.String(), `"status":"ok"`) {
 				t.Errorf("%v, %v", e, err)
 			}
 		})
