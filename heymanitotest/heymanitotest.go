@@ -121,7 +121,7 @@ func (a *App) Connect(t testing.TB, user string, opts ...Option) *Client {
 	if err != nil {
 		t.Fatalf("%s was not let in: %v", user, err)
 	}
-	c.Expect("online_users")
+	c.wire.Expect("online_users") // which Within is not about
 	return c
 }
 
@@ -235,11 +235,11 @@ func (c *Client) Emit(event string, args ...any) {
 	c.wire.Emit(event, c.arguments(event, args)...)
 }
 
-// Ask sends an event and waits for its ack, [Timeout] at the most. Each of args
-// becomes an argument, as JSON ([json.Marshal]).
+// Ask sends an event and waits for its ack, which it expects. Each of args becomes
+// an argument, as JSON ([json.Marshal]).
 func (c *Client) Ask(event string, args ...any) Ack {
 	c.t.Helper()
-	got := c.wire.EmitAck(event, c.arguments(event, args)...)
+	got := c.wire.Ask(c.within, event, c.arguments(event, args)...)
 	return Ack{Status: got.Status, Code: heymanito.Code(got.Code), Message: got.Message, Raw: got.Raw, event: event}
 }
 

@@ -17,9 +17,9 @@ import (
 )
 
 // server is a host's program, whose users log in with the token "<name>-secret".
-func server(t *testing.T, path string) (*heymanito.Server, *heymanitotest.App) {
+func server(t *testing.T, path string, opts ...heymanito.Option) (*heymanito.Server, *heymanitotest.App) {
 	t.Helper()
-	rt := heymanito.New(heymanito.WithLogger(slog.New(slog.DiscardHandler)), heymanito.WithDrain(0),
+	rt := heymanito.New(append(opts, heymanito.WithLogger(slog.New(slog.DiscardHandler)), heymanito.WithDrain(0),
 		heymanito.WithAuth(func(_ context.Context, h heymanito.Handshake) (heymanito.Identity, error) {
 			switch {
 			case h.UserID == "down":
@@ -30,7 +30,7 @@ func server(t *testing.T, path string) (*heymanito.Server, *heymanitotest.App) {
 				return heymanito.Identity{}, errors.New("wrong token")
 			}
 			return heymanito.Identity{ChatPath: h.UserID}, nil
-		}))
+		}))...)
 	r := chi.NewRouter()
 	r.Get("/api/ping", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	r.Mount(path, rt)
@@ -147,7 +147,11 @@ func fails(t *testing.T, f func(t testing.TB)) (said string) {
 
 // What fails says what has come instead.
 func TestFailures(t *testing.T) {
-	_, app := server(t, "/socket.io/")
+	slow := func(ctx context.Context, _ heymanito.Event) (any, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	_, app := server(t, "/socket.io/", heymanito.On("slow", slow))
 	for name, c := range map[string]struct {
 		says []string
 		f    func(t testing.TB)
@@ -169,6 +173,10 @@ func TestFailures(t *testing.T) {
 		"ack": {[]string{"made up was answered", "invalid"}, func(t testing.TB) {
 			t.Helper()
 			app.Connect(t, "alice", secret("alice")).Ask("made up").OK(t)
+		}},
+		"ack in time": {[]string{"alice: the ack of slow: no ack 1 within 10ms"}, func(t testing.TB) {
+			t.Helper()
+			app.Connect(t, "alice", secret("alice"), heymanitotest.Within(10*time.Millisecond)).Ask("slow")
 		}},
 		"code": {[]string{"getCalls was answered", "want the code forbidden"}, func(t testing.TB) {
 			t.Helper()

@@ -303,8 +303,14 @@ type Ack struct {
 	Raw                   json.RawMessage `json:"-"`
 }
 
-// EmitAck sends an event and waits for its ack.
+// EmitAck sends an event and waits for its ack, Timeout at the most.
 func (c *Client) EmitAck(name string, args ...string) Ack {
+	c.t.Helper()
+	return c.Ask(Timeout, name, args...)
+}
+
+// Ask is EmitAck with a timeout.
+func (c *Client) Ask(timeout time.Duration, name string, args ...string) Ack {
 	c.t.Helper()
 	c.mu.Lock()
 	c.ackID++
@@ -313,7 +319,10 @@ func (c *Client) EmitAck(name string, args ...string) Ack {
 	if err := c.Send(`42` + id + array(name, args)); err != nil {
 		c.t.Fatalf("%s: emit %s: %v", c.User, name, err)
 	}
-	e := c.Expect("ack " + id)
+	e, err := c.Wait("ack "+id, timeout)
+	if err != nil {
+		c.t.Fatalf("%s: the ack of %s: %v", c.User, name, err)
+	}
 	var a Ack
 	if len(e.Args) != 1 || json.Unmarshal(e.Args[0], &a) != nil {
 		c.t.Fatalf("%s: %s was answered %v", c.User, name, e)
