@@ -569,7 +569,7 @@ func TestAbuseWriteOnly(t *testing.T) {
 			if limit := 2*clients*queue + 4<<20; peak > limit {
 				t.Errorf("%d clients whose queues may have %d KB cost %d KB", clients, queue>>10, peak>>10)
 			}
-			must(t, "they are cut", func() bool { return ended.Load() == clients })
+			wiretest.Eventually(t, "they are cut", func() bool { return ended.Load() == clients })
 		})
 	}
 }
@@ -608,7 +608,7 @@ func TestAbuseHandshakePlaces(t *testing.T) {
 	fill := func() {
 		t.Helper()
 		var full []*wiretest.WS
-		must(t, "all places are free", func() bool {
+		wiretest.Eventually(t, "all places are free", func() bool {
 			for len(full) < places {
 				ws, err := b.open("half")
 				if err != nil {

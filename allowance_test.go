@@ -87,7 +87,7 @@ func TestRateRefuses(t *testing.T) {
 		if took := time.Now().UnixMilli() - begin; took < 18_000 || took > 21_000 {
 			t.Errorf("they were answered in %d ms, want 10 s slowly and 1,000 a second of the rest", took)
 		}
-		if n := a.log.count("sends too much"); n != 1 {
+		if n := a.log.Count("sends too much"); n != 1 {
 			t.Errorf("it is in the log %d times", n)
 		}
 		time.Sleep(time.Second)

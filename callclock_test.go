@@ -94,7 +94,7 @@ func TestOneBadRecord(t *testing.T) {
 		cid.deaf()
 		time.Sleep(10 * time.Minute)
 		if got := cid.deafTo("callRejected"); len(got) != 1 {
-			t.Errorf("cid's call has not ended; logged %d errors", a.log.count("level=ERROR"))
+			t.Errorf("cid's call has not ended; logged %d errors", a.log.Count("level=ERROR"))
 		}
 	})
 }

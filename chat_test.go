@@ -285,7 +285,7 @@ func TestHooksPanic(t *testing.T) {
 		bob.Goodbye()
 		time.Sleep(time.Minute)
 		for _, hook := range []string{"OnConnect", "OnDisconnect", "AfterMessage", "OnUndelivered", "OnRead", "OnCall", "OnRing", "OnRingEnd"} {
-			if a.log.count("a bug in "+hook) == 0 {
+			if a.log.Count("a bug in "+hook) == 0 {
 				t.Errorf("the panic in %s is not in the log", hook)
 			}
 		}

@@ -498,11 +498,11 @@ func TestAuthorize(t *testing.T) {
 					t.Errorf("%s: ann has heard %q", e.event, heard)
 				}
 			}
-			before := a.log.count("msg=panic")
+			before := a.log.Count("msg=panic")
 			verdict = errors.New("panic")
 			ann.says(internal, e.event, payload)
-			if a.log.count("msg=panic") != before+1 {
-				t.Errorf("%s: a panic was logged %d times", e.event, a.log.count("msg=panic")-before)
+			if a.log.Count("msg=panic") != before+1 {
+				t.Errorf("%s: a panic was logged %d times", e.event, a.log.Count("msg=panic")-before)
 			}
 			if heard := ann.news(); e.event == "initiateCall" && !slices.Equal(heard, []string{`callRejected({"recipientId":"bob","reason":"failed"})`}) {
 				t.Errorf("after a dial that failed ann has heard %q", heard)
@@ -510,7 +510,7 @@ func TestAuthorize(t *testing.T) {
 			n.read()
 		}
 		bob.hears()
-		if a.log.count("event="+contract[0].event) == 0 {
+		if a.log.Count("event="+contract[0].event) == 0 {
 			t.Errorf("the log does not name the event:\n%s", a.log)
 		}
 	})
@@ -611,7 +611,7 @@ func TestOn(t *testing.T) {
 			ann.says(c.want, "ask", `{"q":1}`, "true")
 			n.want(t, `ask from ann (phone), ["{\"q\":1}" "true"] + [], <nil>`)
 		}
-		if a.log.count("a secret text") != 1 || a.log.count("the handler has a bug") != 1 {
+		if a.log.Count("a secret text") != 1 || a.log.Count("the handler has a bug") != 1 {
 			t.Errorf("the log does not have what went wrong:\n%s", a.log)
 		}
 

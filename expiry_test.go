@@ -208,7 +208,7 @@ func TestExpiryOfOneWhoLeaves(t *testing.T) {
 		n.want(t, "ann: client namespace disconnect")
 		time.Sleep(time.Hour)
 		n.want(t)
-		if got := a.log.count("identity has ended"); got != 0 {
+		if got := a.log.Count("identity has ended"); got != 0 {
 			t.Errorf("the end of one who had gone was logged:\n%s", a.log)
 		}
 	})

@@ -419,7 +419,7 @@ func TestHazard6Ghosts(t *testing.T) {
 	// What the observer was told adds up to the same. Edges come in order: when
 	// he has seen the marker come, he has seen the rest.
 	marker := wiretest.Connect(t, b.URL, "marker")
-	must(t, "the observer sees the marker come", func() bool {
+	wiretest.Eventually(t, "the observer sees the marker come", func() bool {
 		return slices.ContainsFunc(observer.Named("contact_online"), func(e wiretest.Event) bool { return string(e.Args[0]) == `"marker"` })
 	})
 	seen := map[string]bool{}
@@ -596,10 +596,10 @@ func TestHazard7Polling(t *testing.T) {
 		b := newBed(t, heymanito.WithHooks(heymanito.Hooks{OnDisconnect: func(_ context.Context, _ heymanito.Device, reason string) { ended <- reason }}))
 		p := b.startPolling(t, "cut")
 		// The poll that ended Join may still be on its way out: it is not the one that pends.
-		must(t, "the last poll has been served", func() bool { return !b.serving(http.MethodGet, "cut") })
+		wiretest.Eventually(t, "the last poll has been served", func() bool { return !b.serving(http.MethodGet, "cut") })
 		ctx, cancel := context.WithCancel(t.Context())
 		_ = pending(ctx, p)
-		must(t, "the poll pends", func() bool { return b.serving(http.MethodGet, "cut") })
+		wiretest.Eventually(t, "the poll pends", func() bool { return b.serving(http.MethodGet, "cut") })
 		cancel()
 		select {
 		case <-ended:
@@ -656,9 +656,9 @@ func TestHazard7Polling(t *testing.T) {
 		ended := make(chan string, 1)
 		b := newBed(t, heymanito.WithHooks(heymanito.Hooks{OnDisconnect: func(_ context.Context, _ heymanito.Device, reason string) { ended <- reason }}))
 		p := b.startPolling(t, "closing")
-		must(t, "the last poll has been served", func() bool { return !b.serving(http.MethodGet, "closing") })
+		wiretest.Eventually(t, "the last poll has been served", func() bool { return !b.serving(http.MethodGet, "closing") })
 		answer := pending(t.Context(), p)
-		must(t, "the poll pends", func() bool { return b.serving(http.MethodGet, "closing") })
+		wiretest.Eventually(t, "the poll pends", func() bool { return b.serving(http.MethodGet, "closing") })
 		if err := p.Send("1"); err != nil {
 			t.Error(err)
 		}
@@ -701,7 +701,7 @@ func TestHazard7Polling(t *testing.T) {
 		if a := post(t, p, strings.NewReader(event), "application/octet-stream"); a.Status != http.StatusBadRequest {
 			t.Errorf("answered %d %q", a.Status, a.Body)
 		}
-		must(t, "everybody is told", gone("octets"))
+		wiretest.Eventually(t, "everybody is told", gone("octets"))
 		observer.Sync()
 		if got := observer.Named("receiveMessage"); strings.Contains(fmt.Sprint(got), "octets") {
 			t.Errorf("a packet of binary was handled: %v", got)
@@ -1033,7 +1033,7 @@ func TestHazard11Shutdown(t *testing.T) {
 		}
 		return nil
 	}
-	must(t, "newcomers are refused", func() bool { return refused() == nil })
+	wiretest.Eventually(t, "newcomers are refused", func() bool { return refused() == nil })
 	for _, c := range sockets {
 		err := c.Closed(patience)
 		if ce, ok := err.(*wiretest.CloseError); !ok || ce.Code != 1012 {

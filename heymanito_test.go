@@ -1,7 +1,6 @@
 package heymanito_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,7 +37,7 @@ type app struct {
 	*heymanito.Server
 	t    testing.TB
 	net  *wiretest.Net
-	log  *logBook
+	log  *wiretest.Log
 	http *http.Client
 
 	mu     sync.Mutex // guards names
@@ -70,12 +69,12 @@ func startBehind(t *testing.T, middleware func(http.Handler) http.Handler, opts 
 // startOn is startBehind on an http.Server with settings of the host's.
 func startOn(t *testing.T, middleware func(http.Handler) http.Handler, set func(*http.Server), opts ...heymanito.Option) *app {
 	t.Helper()
-	a := &app{t: t, net: wiretest.NewNet(), log: &logBook{}, names: map[string]string{}, joined: map[string]int{}}
-	a.Server = heymanito.New(bridged(append([]heymanito.Option{heymanito.WithLogger(a.log.logger()), heymanito.WithoutInbox()}, opts...)...)...)
+	a := &app{t: t, net: wiretest.NewNet(), log: &wiretest.Log{}, names: map[string]string{}, joined: map[string]int{}}
+	a.Server = heymanito.New(bridged(append([]heymanito.Option{heymanito.WithLogger(a.log.Logger()), heymanito.WithoutInbox()}, opts...)...)...)
 	dial := func(context.Context, string, string) (net.Conn, error) { return a.net.Dial() }
 	transport := &http.Transport{DialContext: dial}
 	a.http = &http.Client{Transport: transport}
-	srv := &http.Server{Handler: middleware(a.Server), ErrorLog: slog.NewLogLogger(a.log.logger().Handler(), slog.LevelError)}
+	srv := &http.Server{Handler: middleware(a.Server), ErrorLog: slog.NewLogLogger(a.log.Logger().Handler(), slog.LevelError)}
 	set(srv)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(a.net) }()
@@ -88,47 +87,14 @@ func startOn(t *testing.T, middleware func(http.Handler) http.Handler, set func(
 		}
 		_ = srv.Close() // the listener's error was returned already
 		<-served
-		if n := a.log.count("msg=panic"); n > 0 && !a.panics {
+		if n := a.log.Count("msg=panic"); n > 0 && !a.panics {
 			t.Errorf("something has panicked:\n%s", a.log)
 		}
 		if t.Failed() {
-			for line := range strings.Lines(a.log.String()) {
-				t.Logf("server: %.300s", strings.TrimSpace(line))
-			}
+			a.log.Show(t)
 		}
 	})
 	return a
-}
-
-// logBook is what a server logs.
-type logBook struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *logBook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// count returns how many lines have part in them.
-func (l *logBook) count(part string) int {
-	n := 0
-	for line := range strings.Lines(l.String()) {
-		if strings.Contains(line, part) {
-			n++
-		}
-	}
-	return n
 }
 
 // notes is what hooks write down.
@@ -701,14 +667,14 @@ func list(opts ...heymanito.Option) []heymanito.Option { return opts }
 // warns, once, when anybody can be anybody.
 func TestNewOnlyWarns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &logBook{}
-		heymanito.New(heymanito.WithLogger(log.logger()))
-		if log.count("") != 1 || log.count("level=WARN") != 1 || log.count("WithAuth") != 1 {
+		log := &wiretest.Log{}
+		heymanito.New(heymanito.WithLogger(log.Logger()))
+		if log.Count("") != 1 || log.Count("level=WARN") != 1 || log.Count("WithAuth") != 1 {
 			t.Errorf("New without an auth hook has logged\n%s", log)
 		}
-		quiet := &logBook{}
-		heymanito.New(heymanito.WithLogger(quiet.logger()), heymanito.WithAuth(trusting))
-		if quiet.count("") != 0 {
+		quiet := &wiretest.Log{}
+		heymanito.New(heymanito.WithLogger(quiet.Logger()), heymanito.WithAuth(trusting))
+		if quiet.Count("") != 0 {
 			t.Errorf("New with an auth hook has logged\n%s", quiet)
 		}
 	})

@@ -194,10 +194,10 @@ func TestRefusals(t *testing.T) {
 						t.Errorf("the client was told %s, want %q", payload, c.says)
 					}
 				}
-				if c.err != nil && errors.Is(c.err, secret) && a.log.count("secret text") != 1 {
-					t.Errorf("the cause is in the log %d times:\n%s", a.log.count("secret text"), a.log)
+				if c.err != nil && errors.Is(c.err, secret) && a.log.Count("secret text") != 1 {
+					t.Errorf("the cause is in the log %d times:\n%s", a.log.Count("secret text"), a.log)
 				}
-				if c.name == "panic" && a.log.count("the hook has a bug") != 1 {
+				if c.name == "panic" && a.log.Count("the hook has a bug") != 1 {
 					t.Errorf("the panic is not in the log:\n%s", a.log)
 				}
 				time.Sleep(time.Minute)

@@ -160,14 +160,6 @@ func eventually(within time.Duration, f func() bool) bool {
 	}
 }
 
-// must is eventually for tests.
-func must(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	if !eventually(patience, f) {
-		t.Fatalf("within %v it did not become true that %s", patience, what)
-	}
-}
-
 // alarm is a log handler that fails the test when a panic is logged.
 type alarm struct{ t testing.TB }
 

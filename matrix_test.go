@@ -109,10 +109,10 @@ func TestBehindAnyMiddleware(t *testing.T) {
 						func(prefix string) ([]string, error) { return nextText(ws, prefix) })
 					ws.Close()
 				}
-				if n := a.log.count("WebSockets cannot work here"); n > 1 || c.hidden != (n == 1) {
+				if n := a.log.Count("WebSockets cannot work here"); n > 1 || c.hidden != (n == 1) {
 					t.Errorf("that WebSockets cannot work was said %d times", n)
 				}
-				if n := a.log.count("level=ERROR"); n > 0 && !c.hidden {
+				if n := a.log.Count("level=ERROR"); n > 0 && !c.hidden {
 					t.Errorf("errors were logged:\n%s", a.log)
 				}
 			})

@@ -1271,7 +1271,7 @@ func TestOnlineUsersIsShared(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(t, "they are let in", func() bool {
+	wiretest.Eventually(t, "they are let in", func() bool {
 		online, err := store.Online(t.Context(), []string{"deaf" + strconv.Itoa(clients-1)})
 		return err == nil && online[0].Online
 	})

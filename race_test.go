@@ -141,7 +141,7 @@ func TestEverythingAtOnce(t *testing.T) {
 				t.Error(err)
 			}
 			// Only the friend is left.
-			must(t, "the store knows only the friend", func() bool {
+			wiretest.Eventually(t, "the store knows only the friend", func() bool {
 				var online []string
 				for p := range store.Snapshot(t.Context()) {
 					online = append(online, p.User)
@@ -168,9 +168,9 @@ func TestEverythingAtOnce(t *testing.T) {
 				}
 				return on
 			}
-			must(t, "the friend sees the user", online)
+			wiretest.Eventually(t, "the friend sees the user", online)
 			last.Goodbye()
-			must(t, "the friend sees the user go", func() bool { return !online() })
+			wiretest.Eventually(t, "the friend sees the user go", func() bool { return !online() })
 		})
 	}
 }
@@ -234,7 +234,7 @@ func TestDisconnectWhileConnecting(t *testing.T) {
 			break // it did not count, and is in
 		}
 	}
-	must(t, "nobody stays online who is not", func() bool {
+	wiretest.Eventually(t, "nobody stays online who is not", func() bool {
 		if n == 0 {
 			return true
 		}
@@ -308,7 +308,7 @@ func TestShutdownInAStorm(t *testing.T) {
 				time.Sleep(time.Millisecond / 2)
 			}
 		})
-		must(t, "the storm blows", func() bool { return in.Load() > int64(10+20*round) })
+		wiretest.Eventually(t, "the storm blows", func() bool { return in.Load() > int64(10+20*round) })
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		var ends sync.WaitGroup
 		for range 2 { // twice, and together
@@ -424,7 +424,7 @@ func TestManyDevices(t *testing.T) {
 	coming.Wait()
 	for i, c := range there {
 		told := func() []wiretest.Event { return slices.Concat(c.Named("receiveMessage"), c.Named("messageSent")) }
-		must(t, "the device has caught up", func() bool { return len(told()) >= (2*devices-1)*each })
+		wiretest.Eventually(t, "the device has caught up", func() bool { return len(told()) >= (2*devices-1)*each })
 		c.Sync() // nothing more comes
 		next := map[int]int{}
 		for _, e := range told() {

@@ -197,7 +197,7 @@ func TestRefresh(t *testing.T) {
 
 			// Edges come in order: after the marker there are no older ones.
 			wiretest.Connect(t, b.URL, "marker")
-			must(t, "the observer sees the marker", func() bool {
+			wiretest.Eventually(t, "the observer sees the marker", func() bool {
 				return slices.ContainsFunc(observer.Named("contact_online"), func(e wiretest.Event) bool { return string(e.Args[0]) == `"marker"` })
 			})
 			told := func(event string) (n int) {

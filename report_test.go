@@ -204,7 +204,7 @@ func TestAckThroughAgain(t *testing.T) {
 		ann.sends("m1", "bob", 1, "sent")
 		time.Sleep(time.Minute)
 		page, err := mem.Since(context.Background(), "bob", 0, 0)
-		if err != nil || page.Given != 1 || a.log.count("something may be sent twice") != 2 {
+		if err != nil || page.Given != 1 || a.log.Count("something may be sent twice") != 2 {
 			t.Errorf("after %d calls bob was given what is up to %d, %v", calls.Load(), page.Given, err)
 		}
 	})

@@ -151,7 +151,7 @@ func TestRingEnds(t *testing.T) {
 					ann.about("endCall", call)
 				}
 				synctest.Wait() // the ack comes first
-				logged := a.log.count(`msg="a call has ended"`)
+				logged := a.log.Count(`msg="a call has ended"`)
 				if logged != 1 {
 					t.Errorf("%d lines are logged of its end", logged)
 				}

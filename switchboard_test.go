@@ -222,7 +222,7 @@ func TestLeftLogs(t *testing.T) {
 			p.Cut()
 		}
 		time.Sleep(10 * time.Minute)
-		if n := a.log.count("level=ERROR"); n > 100 {
+		if n := a.log.Count("level=ERROR"); n > 100 {
 			t.Errorf("10 users, 10 minutes: %d ERROR lines", n)
 		}
 		store.fails(nil)

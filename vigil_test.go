@@ -369,7 +369,7 @@ func TestPhotosWithinTheGrace(t *testing.T) {
 				t.Errorf("bob has shown within the grace that he has it: %s", line)
 			}
 		}
-		if len(ann.Named("messagesDelivered")) == 0 || a.log.count("cut off") > 0 {
+		if len(ann.Named("messagesDelivered")) == 0 || a.log.Count("cut off") > 0 {
 			t.Error("the test is wrong")
 		}
 		bob.Close()

@@ -107,7 +107,7 @@ func TestDisconnectSockets(t *testing.T) {
 
 	b.IO.In("ann").DisconnectSockets(false) // she stays in /chat
 	ann.Expect("disconnect")
-	eventually(t, "ann is no device", func() bool { return len(b.Devices("ann")) == 0 })
+	wiretest.Eventually(t, "ann is no device", func() bool { return len(b.Devices("ann")) == 0 })
 	bob.Expect("contact_offline")
 	ask(t, ann, "/chat", "1", `["n"]`)
 	b.IO.Of("/chat", nil).In("ann").DisconnectSockets(false) // now she is in nothing
@@ -121,7 +121,7 @@ func TestDisconnectSockets(t *testing.T) {
 	b.IO.In("eve").DisconnectSockets(true)
 	eve.Expect("disconnect")
 	eve.Expect("disconnect /chat")
-	eventually(t, "all ends are heard of", func() bool {
+	wiretest.Eventually(t, "all ends are heard of", func() bool {
 		return ends.get("ann / server namespace disconnect") == 1 && ends.get("ann /chat server namespace disconnect") == 1 &&
 			ends.get("bob / server namespace disconnect") == 1 &&
 			ends.get("eve / server namespace disconnect") == 1 && ends.get("eve /chat server namespace disconnect") == 1
@@ -141,7 +141,7 @@ func TestBackInMain(t *testing.T) {
 	if err := ann.Closed(wiretest.Timeout); err == wiretest.ErrStillOpen {
 		t.Error(err)
 	}
-	eventually(t, "she is gone", func() bool { return b.IO.Engine().ClientsCount() == 0 })
+	wiretest.Eventually(t, "she is gone", func() bool { return b.IO.Engine().ClientsCount() == 0 })
 }
 
 // Close of the library's server ends connections, not the Server.

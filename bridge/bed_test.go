@@ -2,12 +2,10 @@ package bridge_test
 
 import (
 	"context"
-	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/zishang520/socket.io/servers/socket/v3"
 
@@ -22,16 +20,15 @@ type bed struct {
 	t   *testing.T
 	IO  *socket.Server
 	URL string
-	log *logBook
+	log *wiretest.Log
 }
 
 // newBed runs one; set is called before anybody can connect, and may be nil.
 func newBed(t *testing.T, set func(b *bed), opts ...heymanito.Option) *bed {
 	t.Helper()
 	br := bridge.New()
-	b := &bed{t: t, IO: br.IO(), log: &logBook{}}
-	logger := slog.New(slog.NewTextHandler(b.log, nil))
-	b.Server = heymanito.New(append([]heymanito.Option{heymanito.WithBridge(br), heymanito.WithLogger(logger), heymanito.WithDrain(0)}, opts...)...)
+	b := &bed{t: t, IO: br.IO(), log: &wiretest.Log{}}
+	b.Server = heymanito.New(append([]heymanito.Option{heymanito.WithBridge(br), heymanito.WithLogger(b.log.Logger()), heymanito.WithDrain(0)}, opts...)...)
 	if set != nil {
 		set(b)
 	}
@@ -48,9 +45,7 @@ func newBed(t *testing.T, set func(b *bed), opts ...heymanito.Option) *bed {
 		ts.Close()
 		wiretest.NoLeaks(t, "github.com/heymanito/heymanito", "github.com/zishang520/socket.io")
 		if t.Failed() {
-			for line := range strings.Lines(b.log.String()) {
-				t.Logf("server: %.300s", strings.TrimSpace(line))
-			}
+			b.log.Show(t)
 		}
 	})
 	return b
@@ -92,34 +87,6 @@ func ask(t *testing.T, c *wiretest.Client, namespace, n, event string) string {
 		said[i] = string(a)
 	}
 	return strings.Join(said, ",")
-}
-
-// logBook is what a server logs.
-type logBook struct {
-	mu sync.Mutex // guards b
-	b  strings.Builder
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// eventually waits until ok, and fails the test if that takes too long.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(wiretest.Timeout); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", wiretest.Timeout, what)
-		}
-	}
 }
 
 // tally counts by name, from any goroutine.

@@ -213,7 +213,7 @@ func TestPanicWhenItEnds(t *testing.T) {
 	join(ann, "/chat", "")
 	join(ann, "/other", "")
 	ann.Cut()
-	eventually(t, "she is nowhere", func() bool {
+	wiretest.Eventually(t, "she is nowhere", func() bool {
 		left := 0
 		for _, name := range names {
 			n := b.IO.Of(name, nil)
@@ -327,7 +327,7 @@ func TestDisconnectInConnection(t *testing.T) {
 	ann.next("41")
 	ann.send(`42/chat,1["n",7]`)
 	ann.next("43/chat,1[7]")
-	eventually(t, "she is no device", func() bool { return len(b.Devices("ann")) == 0 })
+	wiretest.Eventually(t, "she is no device", func() bool { return len(b.Devices("ann")) == 0 })
 }
 
 // Sockets that are sent away while they come leave nothing behind.
@@ -369,7 +369,7 @@ func TestSentAwayWhileTheyCome(t *testing.T) {
 	}
 	close(stop)
 	away.Wait()
-	eventually(t, "nobody is there", func() bool {
+	wiretest.Eventually(t, "nobody is there", func() bool {
 		left := 0
 		for _, n := range []socket.Namespace{b.IO.Sockets(), b.IO.Of("/chat", nil)} {
 			left += present(n)

@@ -55,7 +55,7 @@ func TestHazardGhosts(t *testing.T) {
 		}
 		all.Wait()
 	}
-	eventually(t, "everybody has gone", func() bool {
+	wiretest.Eventually(t, "everybody has gone", func() bool {
 		return b.Stats().Connections == 0 && heard.get("came /") == heard.get("went /") && heard.get("came /chat") == heard.get("went /chat") &&
 			b.IO.Engine().ClientsCount() == 0
 	})
@@ -104,7 +104,7 @@ func TestHazardLateJoin(t *testing.T) {
 	ann := wiretest.Connect(t, b.URL, "ann")
 	s := <-sockets
 	ann.Cut()
-	eventually(t, "ann has gone", func() bool { return s.Disconnected() })
+	wiretest.Eventually(t, "ann has gone", func() bool { return s.Disconnected() })
 	s.Nsp().Adapter().AddAll(s.Id(), types.NewSet[socket.Room]("late")) // what a Join does that was under way
 	if n := present(s.Nsp()); n != 0 {
 		t.Errorf("%d sockets and rooms", n)

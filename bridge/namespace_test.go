@@ -76,7 +76,7 @@ func TestNamespace(t *testing.T) {
 	}
 	join(ann, "/chat", "")
 	bob.Cut()
-	eventually(t, "bob's end is heard of", func() bool { return left.get("transport error")+left.get("transport close") == 1 })
+	wiretest.Eventually(t, "bob's end is heard of", func() bool { return left.get("transport error")+left.get("transport close") == 1 })
 }
 
 // A client may be in a namespace and not in "/": it is no device. Whoever leaves
@@ -121,7 +121,7 @@ func TestNamespaceAlone(t *testing.T) {
 	send("40")
 	next(`42["online_users"`)
 	send("41")
-	eventually(t, "ann has left /", func() bool { return len(b.Devices("ann")) == 0 })
+	wiretest.Eventually(t, "ann has left /", func() bool { return len(b.Devices("ann")) == 0 })
 	send(`42["n",1]`) // she cannot know that she is not heard
 	send(`42/chat,2["n",8]`)
 	next(`43/chat,2[8]`)
