@@ -67,7 +67,7 @@ vet:
 	$(call each-module,go vet ./...)
 
 lint:
-	$(call each-module,$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...)
+	$(call each-module,$(GOLANGCI_LINT) run --allow-serial-runners --config $(CURDIR)/.golangci.yml ./...)
 
 # Where there are files for some systems only, and what people run on theirs.
 cross:
