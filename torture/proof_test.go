@@ -79,7 +79,7 @@ func TestFaultyStore(t *testing.T) {
 		{"lets receipts go back", 0, returns, false, ruleForward},
 		{"has receipts too early", 0, promises, false, ruleTrue},
 		{"keeps receipts to itself", 0, hushes, false, ruleTick},
-		{"refuses one message", 100, fails, true, ruleError},
+		{"refuses a message now and then", 25, fails, true, ruleError},
 		{"changes the epoch", 30, changes, false, ruleEpoch},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
