@@ -15,7 +15,8 @@ import (
 	"github.com/heymanito/heymanito/internal/wiretest"
 )
 
-// once counts opportunities, and takes one of them, or all from there on.
+// once counts opportunities, and takes one of them, or all from there on; or one in
+// at, where one alone might go unseen.
 type once struct {
 	at    int64
 	seen  atomic.Int64
