@@ -122,7 +122,7 @@ const KEPT = new Set(["receiveMessage", "messageSent", "messagesDelivered", "mes
 
 /** A stock client that remembers every event, in order. */
 export class Client {
-  constructor(server, user, { transports, query = { userId: user }, nsp = "", lastSeen = false, via, ...options }) {
+  constructor(server, user, { transports, query = { userId: user }, nsp = "", lastSeen = false, stage = "", via, ...options }) {
     this.user = user;
     this.lastSeen = lastSeen;
     this.acking = options.auth?.features?.includes("acks") ?? false;
@@ -151,7 +151,9 @@ export class Client {
     this.manager.on("packet", (p) => {
       const raw = this.raw[this.decoded++];
       const told = p.type === 2 ? { name: p.data[0], args: p.data.slice(1), id: p.id, raw } : { id: p.id, args: p.type === 3 && [...p.data], raw };
-      if (p.type === 2) this.events.push(told);
+      // The people of the stage before may still be leaving: that is theirs.
+      const stranger = /^contact_o/.test(told.name) && !String(told.args[0]).startsWith(stage);
+      if (p.type === 2 && !stranger) this.events.push(told);
       if (p.type === 3) this.acks.push(told);
       if (p.type === 2 || p.type === 3) this.connections.at(-1).push(told);
     });
@@ -348,7 +350,7 @@ export class Stage {
   }
 
   start(name, { as = Client, ...options } = {}) {
-    const c = new as(this.server, this.user(name), { transports: this.transports, ...options });
+    const c = new as(this.server, this.user(name), { transports: this.transports, stage: this.prefix, ...options });
     this.clients.push(c);
     return c;
   }
