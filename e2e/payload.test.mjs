@@ -119,12 +119,11 @@ for (const { transports, flags } of SERVERS) {
     test("ids and names that are written unusually", cast(async (c) => {
       const path = `"\\u${c.ben.user.charCodeAt(0).toString(16).padStart(4, "0")}${c.ben.user.slice(1)}"`;
       for (const [i, id] of ["12345678901234567890", "1.0", '"\\u0031"', "-0"].entries()) {
-        const n = c.ben.raw.length;
         const ack = await c.ana.writeEvent(2000 + i, `["sendMessage",{"id":${id},"senderChatPath":"${c.ana.user}","recipientChatPath":${path}}]`);
         assert.equal(ack.status, "ok", JSON.stringify(ack));
-        await until("the message", () => c.ben.raw.length > n);
+        const { raw } = await until("the message", () => c.ben.named("receiveMessage")[i]);
         const start = `2["receiveMessage",{"id":${id},"senderChatPath":"${c.ana.user}","recipientChatPath":${path},"ts":`;
-        assert.equal(c.ben.raw.at(-1).slice(0, start.length), start);
+        assert.equal(raw.slice(0, start.length), start);
       }
     }));
 
