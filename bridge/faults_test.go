@@ -54,6 +54,18 @@ func dialRaw(t *testing.T, b *bed) *raw {
 	return &raw{ws, t}
 }
 
+// dialPending is a client that is in /chat, and asks for "/" as well: the auth hook
+// has yet to say whether she may.
+func dialPending(t *testing.T, b *bed, door *bouncer) *raw {
+	t.Helper()
+	ann := dialRaw(t, b)
+	ann.send("40/chat,")
+	ann.next("40/chat,")
+	ann.send("40")
+	<-door.asked
+	return ann
+}
+
 func (r *raw) send(packets ...string) {
 	r.t.Helper()
 	if err := r.Write(wiretest.Texts(packets...)); err != nil {
@@ -106,11 +118,7 @@ func TestSentAwayWhileMainIsPending(t *testing.T) {
 		t.Run(fmt.Sprintf("forgotten %v", forget), func(t *testing.T) {
 			door := newBouncer()
 			b := newBed(t, openChat, heymanito.WithAuth(door.auth))
-			ann := dialRaw(t, b)
-			ann.send("40/chat,")
-			ann.next("40/chat,")
-			ann.send("40")
-			<-door.asked
+			ann := dialPending(t, b, door)
 			if forget {
 				if err := b.Forget(t.Context(), "ann"); err != nil {
 					t.Fatal(err)
@@ -157,11 +165,7 @@ func TestHeldWhileMainIsPending(t *testing.T) {
 	both := dialRaw(t, b) // what a stock client with both at once does
 	both.send("40", "40/chat,")
 	<-door.asked
-	ann := dialRaw(t, b)
-	ann.send("40/chat,")
-	ann.next("40/chat,")
-	ann.send("40")
-	<-door.asked
+	ann := dialPending(t, b, door)
 	ann.send(`42/chat,1["n",7]`, `42/chat,2["n","`+strings.Repeat("x", 20_000)+`"]`, `42/chat,3["n",8]`)
 	close(door.speak)
 	both.next("44{")
@@ -185,11 +189,7 @@ func TestHeldIsBounded(t *testing.T) {
 	door := newBouncer()
 	defer close(door.speak)
 	b := newBed(t, openChat, heymanito.WithAuth(door.auth))
-	ann := dialRaw(t, b)
-	ann.send("40/chat,")
-	ann.next("40/chat,")
-	ann.send("40")
-	<-door.asked
+	ann := dialPending(t, b, door)
 	junk := make([]byte, 60<<10)
 	for range 1500 {
 		if ann.SendBinary(junk) != nil {

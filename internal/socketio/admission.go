@@ -192,14 +192,14 @@ func (c *Conn) connect(ctx context.Context, auth []byte) {
 // namespaces is handled all the same; the client may try again on this transport.
 func (c *Conn) turnAway(err error) {
 	refusal, ok := errors.AsType[*Refusal](err)
+	c.mu.Lock()
+	a := c.admission
+	c.phase = phaseDraining // before the client hears of it: its next CONNECT packet is none that was held
 	if ok {
 		c.Refuse("/", refusal)
 	} else {
 		c.sock.Close(engineio.Unavailable)
 	}
-	c.mu.Lock()
-	a := c.admission
-	c.phase = phaseDraining
 	for c.others != nil && ok && a.kick == nil && !c.ended() && len(a.held) > 0 {
 		p := a.next()
 		c.mu.Unlock()

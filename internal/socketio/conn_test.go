@@ -3,9 +3,11 @@ package socketio_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,6 +149,38 @@ func TestRefusedTriesAgain(t *testing.T) {
 	b.hear(ws, `42["welcome"]`)
 	ws.Close()
 	b.noted("connect ", `connect {"me":1}`, "closed: transport close")
+}
+
+// Who tries again in the instant in which it hears that it was refused is not
+// overheard. (One in some thousands was.)
+func TestRefusedTriesAgainAtOnce(t *testing.T) {
+	b := newBed(t)
+	b.connect = func(_ context.Context, _ *socketio.Conn, auth []byte) error {
+		return &socketio.Refusal{Message: "no", Data: json.RawMessage(auth)}
+	}
+	insist := func(ws *wiretest.WS) {
+		defer ws.Close()
+		for i := range 16 {
+			auth := fmt.Sprintf(`{"n":%d}`, i)
+			answer := `44{"data":` + auth + `,"message":"no"}`
+			if err := ws.Write(wiretest.Texts("40" + auth)); err != nil {
+				t.Error(err)
+				return
+			}
+			if got, err := ws.Text(); got != answer {
+				t.Errorf("heard %q, %v; want %q", got, err, answer)
+				return
+			}
+		}
+	}
+	for range 100 {
+		var clients sync.WaitGroup
+		for range 8 { // with more of them at a time it is rarer
+			ws := b.dial()
+			clients.Go(func() { insist(ws) })
+		}
+		clients.Wait()
+	}
 }
 
 // A client that leaves while the host is thinking was never there.
