@@ -232,45 +232,8 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 	s.posting = true
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.posting = false
-		s.mu.Unlock()
-	}()
-
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && t == "application/octet-stream" {
-		s.Close(ProtocolError)
-		badRequest(w, r, "Bad request: Engine.IO 4 payloads are text, binary is base64 in them")
+	if !s.take(w, r, limit) {
 		return
-	}
-	body, err := s.readBody(w, r, limit)
-	switch {
-	case errors.Is(err, errOver):
-		unknownSession(w, r)
-		return
-	case errors.Is(err, errTooLarge):
-		Refuse(w, r, http.StatusRequestEntityTooLarge, codeBadRequest, "Bad request: the payload is larger than maxPayload", 0)
-		return
-	case err != nil:
-		s.kill(TransportError)
-		return
-	case !s.receive(len(body)):
-		s.Close(OpenLimit)
-		badRequest(w, r, "Bad request: "+OpenLimit.String())
-		return
-	}
-	packets, ok := splitPayload(body)
-	if !ok {
-		s.Close(ProtocolError)
-		badRequest(w, r, "Bad request: the payload is malformed")
-		return
-	}
-	for _, p := range packets {
-		if p.binary {
-			s.binary(p.data)
-		} else if !s.packet(p.kind, p.data) {
-			break
-		}
 	}
 	h := w.Header()
 	h.Del("Connection")
@@ -279,6 +242,51 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	_, _ = io.WriteString(w, "ok") // whether it arrives shows with the next poll
+}
+
+// take reads and handles what a POST brings, or answers why not. When it has
+// returned, and not only when its answer is written, the client may send more.
+func (s *Socket) take(w http.ResponseWriter, r *http.Request, limit int) bool {
+	defer func() {
+		s.mu.Lock()
+		s.posting = false
+		s.mu.Unlock()
+	}()
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && t == "application/octet-stream" {
+		s.Close(ProtocolError)
+		badRequest(w, r, "Bad request: Engine.IO 4 payloads are text, binary is base64 in them")
+		return false
+	}
+	body, err := s.readBody(w, r, limit)
+	switch {
+	case errors.Is(err, errOver):
+		unknownSession(w, r)
+		return false
+	case errors.Is(err, errTooLarge):
+		Refuse(w, r, http.StatusRequestEntityTooLarge, codeBadRequest, "Bad request: the payload is larger than maxPayload", 0)
+		return false
+	case err != nil:
+		s.kill(TransportError)
+		return false
+	case !s.receive(len(body)):
+		s.Close(OpenLimit)
+		badRequest(w, r, "Bad request: "+OpenLimit.String())
+		return false
+	}
+	packets, ok := splitPayload(body)
+	if !ok {
+		s.Close(ProtocolError)
+		badRequest(w, r, "Bad request: the payload is malformed")
+		return false
+	}
+	for _, p := range packets {
+		if p.binary {
+			s.binary(p.data)
+		} else if !s.packet(p.kind, p.data) {
+			break
+		}
+	}
+	return true
 }
 
 var (

@@ -392,6 +392,8 @@ func (g *gate) Write(p []byte) (int, error) {
 	return g.ResponseRecorder.Write(p)
 }
 
+func (g *gate) WriteString(s string) (int, error) { return g.Write([]byte(s)) }
+
 func (*gate) SetWriteDeadline(time.Time) error { return nil }
 func (*gate) SetReadDeadline(time.Time) error  { return nil }
 
@@ -434,6 +436,32 @@ func TestPollingNextPollBeforeTheAnswerIsWritten(t *testing.T) {
 	close(third.pass)
 	<-get(third)
 	s.expectEnd(engineio.TransportError)
+}
+
+// And send again before the server knows that its "ok" is.
+func TestPollingNextPostBeforeTheAnswerIsWritten(t *testing.T) {
+	b := newBed(t)
+	_, s := b.openPoll()
+	post := func(w http.ResponseWriter, payload string) {
+		b.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/?"+query(engineio.Polling, s.ID()), strings.NewReader(payload)))
+	}
+	first, second := newGate(), httptest.NewRecorder()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		post(first, "4one")
+	}()
+	<-first.begun
+	post(second, "4two")
+	close(first.pass)
+	<-done
+	if first.Body.String() != "ok" || second.Body.String() != "ok" {
+		t.Errorf("answered %q and %q", first.Body, second.Body)
+	}
+	if got := s.hear(2); !slices.Equal(got, []string{"text one", "text two"}) {
+		t.Errorf("handled %q", got)
+	}
+	s.expectOpen()
 }
 
 func TestPollingCloseAnswersThePendingPoll(t *testing.T) {
