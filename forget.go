@@ -123,6 +123,7 @@ func (b *switchboard) forget(ctx context.Context, user string) error {
 			return e
 		}
 	}
+	b.limits.forget(user)
 	return b.store.Forget(ctx, user)
 }
 

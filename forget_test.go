@@ -93,6 +93,41 @@ func TestForgetInGrace(t *testing.T) {
 	})
 }
 
+// Nobody's name stays among the rings that are counted: who comes by it has not
+// rung, and was not rung.
+func TestForgetRings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, forgotten := range []string{"mal", "eve"} {
+			a := start(t)
+			mal, eve := a.join("mal"), a.join("eve")
+			ring := func() string {
+				code := mal.code("initiateCall", `{"recipientId":"eve","callerId":"mal"}`)
+				if code == "ok" {
+					eve.code("rejectCall", `{"callerId":"mal","recipientId":"eve"}`)
+				}
+				return code
+			}
+			for range 6 {
+				ring()
+			}
+			if code := ring(); code != "rate_limited" {
+				t.Errorf("the seventh ring: %s", code)
+			}
+			if err := a.Forget(t.Context(), forgotten); err != nil {
+				t.Fatal(err)
+			}
+			if forgotten == "mal" {
+				mal = a.join("mal")
+			} else {
+				eve = a.join("eve")
+			}
+			if code := ring(); code != "ok" {
+				t.Errorf("when %s was forgotten: %s", forgotten, code)
+			}
+		}
+	})
+}
+
 // The event with which a user deletes his own account may call it.
 func TestForgetInsideHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

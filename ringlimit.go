@@ -82,6 +82,26 @@ func (l *ringLimits) giveBack(caller string, taken *ring) {
 	}
 }
 
+// forget forgets the rings of a user, and those at his devices.
+func (l *ringLimits) forget(user string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.callers, user)
+	for caller, rings := range l.callers {
+		rest := make([]*ring, 0, len(rings))
+		for _, r := range rings {
+			if r.callee != user {
+				rest = append(rest, r)
+			}
+		}
+		if len(rest) == 0 {
+			delete(l.callers, caller)
+		} else if len(rest) < len(rings) {
+			l.callers[caller] = rest
+		}
+	}
+}
+
 // recent returns the rings of a caller that count. With mu.
 func (l *ringLimits) recent(caller string, at time.Time) []*ring {
 	rings := l.callers[caller]

@@ -136,11 +136,11 @@ func (w *watch) gauge(collect bool) (f fact) {
 	return f
 }
 
-// warmUp is some rounds like any other: after two of them the rings of the last
-// minute, which the server counts, are as many as they will be. What it has of
-// goroutines and descriptors when nothing changes any more, it has started once
-// and for all: that is what it may have from then on. Of all else it may have
-// what it had before anybody came, which is nothing.
+// warmUp is some rounds like any other, in which maps get most of the room that
+// they will need. What the server has of goroutines and descriptors when nothing
+// changes any more, it has started once and for all: that is what it may have from
+// then on. Of all else it may have what it had before anybody came, which is
+// nothing.
 func (w *watch) warmUp(rounds int) {
 	w.base.Goroutines, w.base.Descriptors = unknown, unknown
 	for range rounds {
