@@ -18,8 +18,8 @@ const sessionForgotten = "account_deleted"
 // inbox, the ids of his messages, when he was last seen, his calls, and in the
 // inboxes of others what they have from him and of their conversations with him.
 // To a device that has yet to get one of these entries it comes as entryErased;
-// what devices have been told is theirs. Who his contacts were is the host's to
-// forget.
+// what devices have been told is theirs. Rings of his, and at his devices, count no
+// more ([WithRingLimits]). Who his contacts were is the host's to forget.
 //
 // Have the auth hook, and Authorize, refuse him first: who is let in afterwards,
 // or is written to, begins anew. It may be called from within the handler of an

@@ -53,11 +53,7 @@ func (l *ringLimits) take(caller, callee string, at time.Time) (taken *ring, wai
 	looked := 0
 	for other := range l.callers {
 		if other != caller {
-			if rest := l.recent(other, at); len(rest) == 0 {
-				delete(l.callers, other)
-			} else {
-				l.callers[other] = rest
-			}
+			l.keep(other, l.recent(other, at))
 		}
 		if looked++; looked > 2 {
 			break
@@ -71,14 +67,8 @@ func (l *ringLimits) giveBack(caller string, taken *ring) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	rings := l.callers[caller]
-	i := slices.Index(rings, taken)
-	if i < 0 {
-		return
-	}
-	if rings = slices.Concat(rings[:i], rings[i+1:]); len(rings) == 0 {
-		delete(l.callers, caller)
-	} else {
-		l.callers[caller] = rings
+	if i := slices.Index(rings, taken); i >= 0 {
+		l.keep(caller, slices.Delete(rings, i, i+1))
 	}
 }
 
@@ -88,17 +78,16 @@ func (l *ringLimits) forget(user string) {
 	defer l.mu.Unlock()
 	delete(l.callers, user)
 	for caller, rings := range l.callers {
-		rest := make([]*ring, 0, len(rings))
-		for _, r := range rings {
-			if r.callee != user {
-				rest = append(rest, r)
-			}
-		}
-		if len(rest) == 0 {
-			delete(l.callers, caller)
-		} else if len(rest) < len(rings) {
-			l.callers[caller] = rest
-		}
+		l.keep(caller, slices.DeleteFunc(rings, func(r *ring) bool { return r.callee == user }))
+	}
+}
+
+// keep keeps what is left of a caller's rings; of one who has none, nothing. With mu.
+func (l *ringLimits) keep(caller string, rest []*ring) {
+	if len(rest) == 0 {
+		delete(l.callers, caller)
+	} else {
+		l.callers[caller] = rest
 	}
 }
 
