@@ -63,7 +63,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil { // a hook's variable, returned as an error: asError makes one of it
+		return nil
+	}
+	return e.Err
+}
 
 // Retryable reports whether the same request may succeed later, as the member
 // retryable of an ack does: the codes busy, offline, rate_limited, unavailable and
@@ -116,8 +121,12 @@ func (e *Error) message() string {
 // asError turns what a hook returned into an *Error; fallback is the code for
 // errors that carry none.
 func asError(err error, fallback Code) *Error {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e
+	e, ok := errors.AsType[*Error](err)
+	switch {
+	case !ok:
+		return &Error{Code: fallback, Err: err}
+	case e == nil: // no code, and nothing that could be asked; but an error
+		return &Error{Code: fallback, Err: errors.New("a nil *Error")}
 	}
-	return &Error{Code: fallback, Err: err}
+	return e
 }

@@ -166,6 +166,7 @@ func TestRefusals(t *testing.T) {
 		{"down", heymanito.Identity{}, &heymanito.Error{Code: heymanito.CodeUnavailable, Err: secret}, "1013 unavailable", ""},
 		{"wrapped down", heymanito.Identity{}, fmt.Errorf("x: %w", &heymanito.Error{Code: heymanito.CodeUnavailable}), "1013 unavailable", ""},
 		{"internal", heymanito.Identity{}, &heymanito.Error{Code: heymanito.CodeInternal, Err: secret}, "1013 unavailable", ""},
+		{"a nil *Error", heymanito.Identity{}, (*heymanito.Error)(nil), "unauthorized", "the server does not accept this identity"},
 		{"panic", heymanito.Identity{}, nil, "1013 unavailable", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
