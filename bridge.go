@@ -124,16 +124,18 @@ func (x *crossing) invite(ctx context.Context, namespace string, auth []byte) er
 	if e != nil {
 		return e
 	}
+	g := &guest{device: d, namespace: namespace}
+	surplus := s.guests.add(g, s.cfg.maxDevices) // now, so that whoever sends its user away finds it
 	if x.allowance == nil {
 		x.allowance = &allowance{device: s.cfg.deviceRate.limiter(), user: s.guests.limiter(s.cfg.userRate, d.ChatPath)}
 	}
 	d.allowance = x.allowance
 	s.charge(ctx, d)
 	if e := d.within(); e != nil {
+		s.guests.remove(g)
 		return e
 	}
-	g := &guest{device: d, namespace: namespace}
-	for _, oldest := range s.guests.add(g, s.cfg.maxDevices) { // now, so that whoever sends its user away finds it
+	for _, oldest := range surplus {
 		oldest.Close(engineio.Replaced)
 	}
 	socket, err := x.admit(ctx, seam.Admission{
@@ -290,10 +292,7 @@ type visits struct {
 func (b *guestbook) limiter(r Rate, user string) *rate.Limiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	v := b.of[user]
-	if v == nil {
-		return r.limiter()
-	}
+	v := b.of[user] // has the guest that asks
 	if v.rate == nil {
 		v.rate = r.limiter()
 	}

@@ -302,6 +302,27 @@ func TestNamespaceRates(t *testing.T) {
 	}
 }
 
+// All that a user's clients send in other namespaces is bounded together.
+func TestNamespaceRatesOfAUser(t *testing.T) {
+	b := newBed(t, func(b *bed) {
+		onSocket(b.IO.Of("/chat", nil), func(s *socket.Socket) { _ = s.On("n", func(...any) {}) })
+	}, heymanito.WithRates(heymanito.Rate{}, heymanito.Rate{PerSecond: 0.1, Burst: 5}))
+	ann, ann2 := wiretest.Connect(t, b.URL, "ann"), wiretest.Connect(t, b.URL, "ann")
+	join(ann, "/chat", "")
+	join(ann2, "/chat", "")
+	for range 3 {
+		if err := ann.Send(`42/chat,["n"]`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ask(t, ann, "/chat", "1", `["n"]`); !strings.Contains(got, `"rate_limited"`) {
+		t.Errorf("the sixth of one client was answered %s", got)
+	}
+	if got := ask(t, ann2, "/chat", "1", `["n"]`); !strings.Contains(got, `"rate_limited"`) {
+		t.Errorf("the seventh, of the other client, was answered %s", got)
+	}
+}
+
 // To forget a user ends his other namespaces as well.
 func TestNamespaceForget(t *testing.T) {
 	b := newBed(t, func(b *bed) { b.IO.Of("/chat", nil) })
