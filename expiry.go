@@ -135,9 +135,7 @@ func (s *Server) refreshAuth(ctx context.Context, d *device, e *socketio.Event) 
 // authenticate asks the auth hook, and checks that its answer is one for the
 // user of the handshake.
 func (s *Server) authenticate(ctx context.Context, h Handshake) (Identity, *Error) {
-	began := time.Now()
-	id, err := s.cfg.auth(ctx, h)
-	s.numbers.hooks.since("AuthFunc", began)
+	id, err := s.askAuth(ctx, h)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return Identity{}, asError(err, CodeUnavailable)
@@ -151,4 +149,11 @@ func (s *Server) authenticate(ctx context.Context, h Handshake) (Identity, *Erro
 		return Identity{}, Errorf(CodeUnauthorized, "the identity has expired")
 	}
 	return id, nil
+}
+
+// askAuth calls the auth hook, which may panic.
+func (s *Server) askAuth(ctx context.Context, h Handshake) (id Identity, err error) {
+	defer s.recovered("AuthFunc", CodeInternal, &err)
+	defer s.numbers.hooks.since("AuthFunc", time.Now())
+	return s.cfg.auth(ctx, h)
 }

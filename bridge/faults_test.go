@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -182,6 +183,44 @@ func TestHeldWhileMainIsPending(t *testing.T) {
 	}
 	ann.send("40") // the 17th
 	ann.ends("44{")
+}
+
+// An auth hook that panics for another namespace ends its client's connection, also
+// when that was asked for while "/" was pending, and nothing else.
+func TestPanicForWhatWasHeld(t *testing.T) {
+	open := make(chan struct{})
+	var gone tally
+	b := newBed(t, openChat, heymanito.WithAuth(func(_ context.Context, h heymanito.Handshake) (heymanito.Identity, error) {
+		if h.Namespace != "/" {
+			panic("the host's")
+		}
+		<-open
+		return heymanito.Identity{ChatPath: h.UserID}, nil
+	}), heymanito.WithHooks(heymanito.Hooks{
+		OnDisconnect: func(context.Context, heymanito.Device, string) { gone.add("gone") },
+	}))
+	ann := dialRaw(t, b)
+	ann.send("40", "40/chat,", `421["x"]`)
+	close(open)
+	ann.next("40{")
+	ann.ends("40/chat,")
+	wiretest.Eventually(t, "ann has gone", func() bool { return gone.get("gone") == 1 })
+}
+
+// What is held is bounded in packets, too: those of no bytes are none that anybody
+// announced.
+func TestHeldIsBoundedInPackets(t *testing.T) {
+	door := newBouncer()
+	defer close(door.speak)
+	b := newBed(t, openChat, heymanito.WithAuth(door.auth))
+	ann := dialPending(t, b, door)
+	if err := ann.Write(bytes.Repeat(wiretest.Frame(true, wiretest.OpBinary, nil), 1000)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ann.Text()
+	if end := (*wiretest.CloseError)(nil); !errors.As(err, &end) || end.Reason != "too much data before the handshake" {
+		t.Errorf("a client that has sent 1000 packets is told %v", err)
+	}
 }
 
 // What is held is bounded in bytes as well.

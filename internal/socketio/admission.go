@@ -128,7 +128,8 @@ func (c *Conn) hold(p []byte, binary bool) {
 		a.heldEvents++
 	}
 	a.heldBytes += len(p)
-	full := a.heldEvents > c.limits.HeldEvents || a.heldBytes > c.limits.MaxPayload
+	full := a.heldEvents > c.limits.HeldEvents || a.heldBytes > c.limits.MaxPayload ||
+		len(a.held) >= (1+maxAttachments)*c.limits.HeldEvents // attachments that nobody announced
 	if !full {
 		a.held = append(a.held, heldPacket{bytes.Clone(p), binary})
 	}
