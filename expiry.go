@@ -16,12 +16,14 @@ import (
 // proof is what the auth hook has said about a device last. It is nil at one that
 // was let in for ever, and has not asked again.
 type proof struct {
-	claims any
-	ends   time.Time // zero: never
+	claims  any
+	ends    time.Time // zero: never
+	renewed bool      // by refreshAuth
 
-	mu    sync.Mutex  // guards the rest
-	told  bool        // that it ends
-	timer *time.Timer // nil: nothing is due, or the proof does not count any more
+	mu     sync.Mutex    // guards the rest
+	notice time.Duration // before it ends the device is told
+	told   bool          // that it ends
+	timer  *time.Timer   // nil: nothing is due, or the proof does not count any more
 }
 
 // seen is the device as hooks see it.
@@ -33,7 +35,13 @@ func (d *device) seen() Device {
 	return is
 }
 
-// watchProof does in time what the end of a device's identity asks for.
+// renewedNotice is the least notice of an identity that was proven anew.
+const renewedNotice = time.Second
+
+// watchProof does in time what the end of a device's identity asks for. One that
+// was proven anew may last for less than the notice, or end when it would have: then
+// its device is told at half time, lest it be asked for another one at once, and
+// again, as fast as it answers.
 func (s *Server) watchProof(d *device) {
 	p := d.proof.Load()
 	if p == nil || p.ends.IsZero() {
@@ -41,7 +49,13 @@ func (s *Server) watchProof(d *device) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.timer = time.AfterFunc(time.Until(p.ends)-s.cfg.expiryNotice, func() { s.goRun(func() { s.due(d, p) }) })
+	left := time.Until(p.ends)
+	p.notice = s.cfg.expiryNotice
+	if p.renewed {
+		p.notice = min(p.notice, left/2)
+		p.told = p.notice < renewedNotice
+	}
+	p.timer = time.AfterFunc(left-p.notice, func() { s.goRun(func() { s.due(d, p) }) })
 }
 
 // stop ends the watch over a proof, which may be nil.
@@ -70,8 +84,8 @@ func (s *Server) due(d *device, p *proof) {
 		return
 	case left <= 0:
 		p.timer = nil
-	case left > s.cfg.expiryNotice: // the clock was set back
-		p.timer.Reset(left - s.cfg.expiryNotice)
+	case left > p.notice: // the clock was set back
+		p.timer.Reset(left - p.notice)
 		p.mu.Unlock()
 		return
 	default:
@@ -122,7 +136,7 @@ func (s *Server) refreshAuth(ctx context.Context, d *device, e *socketio.Event) 
 	if x, ok := d.conn.Others().(*crossing); ok {
 		x.renew(ctx, h)
 	}
-	d.proof.Swap(&proof{claims: id.Claims, ends: id.Expires}).stop()
+	d.proof.Swap(&proof{claims: id.Claims, ends: id.Expires, renewed: true}).stop()
 	s.watchProof(d)
 	if id.Expires.IsZero() {
 		return nil, nil

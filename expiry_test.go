@@ -128,12 +128,42 @@ func TestRefreshAuth(t *testing.T) {
 		ann.hears(expiring(begin+180_000, 30_000))
 		// Sooner than before is as good as later; and then never.
 		ann.says(`{"status":"ok","expiresAt":946684960000,"expiresInMs":10000}`, "refreshAuth", fresh("ann", 10))
-		ann.hears(expiring(begin+160_000, 10_000))
+		time.Sleep(5 * time.Second)
+		ann.hears(expiring(begin+160_000, 5_000))
 		ann.says(`{"status":"ok"}`, "refreshAuth", fresh("ann", 0))
 		time.Sleep(time.Hour)
 		ann.hears()
 		ann.Goodbye()
 		n.want(t, "ann, ann 0: client namespace disconnect")
+	})
+}
+
+// A client that proves its identity with the token that it has is asked for another
+// one a few times more, and not as fast as it answers.
+func TestRefreshAuthWithTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ends := time.Now().Add(time.Minute)
+		a := start(t, heymanito.WithAuth(func(_ context.Context, h heymanito.Handshake) (heymanito.Identity, error) {
+			return heymanito.Identity{ChatPath: h.UserID, Expires: ends}, nil
+		}))
+		ann := a.join("ann")
+		var asked []string
+		for range 59 * 4 {
+			time.Sleep(250 * time.Millisecond)
+			for _, news := range ann.news() {
+				if strings.HasPrefix(news, "authExpiring(") {
+					asked = append(asked, time.Until(ends).String())
+					ann.EmitAck("refreshAuth", `{"token":"the same"}`)
+				}
+			}
+		}
+		if got := strings.Join(asked, " "); got != "30s 15s 7.5s 3.75s 1.75s" {
+			t.Errorf("asked for another token %s before the end", got)
+		}
+		time.Sleep(2 * time.Second)
+		if ann.Closed(0) == nil {
+			t.Error("the identity has ended, and ann is still there")
+		}
 	})
 }
 
