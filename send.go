@@ -38,9 +38,10 @@ type Sent struct {
 // as clients do: a hook would wait for itself. BeforeMessage cannot send the
 // message that it is asked about.
 func (s *Server) Send(ctx context.Context, m Message) (Sent, error) {
-	if s.ctx.Err() != nil {
+	if s.ctx.Err() != nil || !s.vigils.begin() {
 		return Sent{}, ErrClosed
 	}
+	defer s.vigils.end()
 	if m.ID == nil {
 		m.ID = quote(rand.Text())
 	}

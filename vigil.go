@@ -15,9 +15,12 @@ import (
 type vigils struct {
 	srv *Server
 
-	mu      sync.Mutex // guards of; taken after a vigil's
-	of      map[string]*vigil
-	running sync.WaitGroup
+	mu    sync.Mutex // guards the rest; taken after a vigil's
+	of    map[string]*vigil
+	under int        // what there is under way that may watch over something, or tells of it
+	rest  *sync.Cond // under is 0
+	hurry bool       // nothing is watched over any more: the hooks are told at once
+	over  bool       // nor told of, nor sent
 }
 
 // vigil is the messages to one user that are being watched over.
@@ -58,7 +61,38 @@ const (
 // hookKey is in the context of hooks that are told by a vigil.
 type hookKey struct{}
 
-func newVigils(s *Server) *vigils { return &vigils{srv: s, of: map[string]*vigil{}} }
+func newVigils(s *Server) *vigils {
+	v := &vigils{srv: s, of: map[string]*vigil{}}
+	v.rest = sync.NewCond(&v.mu)
+	return v
+}
+
+// begin is for what finish is to wait for, until end is called. It reports false
+// when it is too late for that.
+func (v *vigils) begin() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.over {
+		v.under++
+	}
+	return !v.over
+}
+
+func (v *vigils) end() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.under--; v.under == 0 {
+		v.rest.Broadcast()
+	}
+}
+
+// hurried reports whether the server is about to end. Who asks has a vigil locked,
+// which finish looks at if this is false.
+func (v *vigils) hurried() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.hurry
+}
 
 // wanted reports whether there is a hook to be told.
 func (v *vigils) wanted() bool {
@@ -122,7 +156,7 @@ func (v *vigils) keep(w *watch) bool {
 			w.add(d)
 		}
 	}
-	if v.over(w, devices) {
+	if v.hurried() || v.known(w, devices) {
 		v.hand(one, w)
 		return true
 	}
@@ -131,7 +165,7 @@ func (v *vigils) keep(w *watch) bool {
 		i--
 	}
 	one.watched = slices.Insert(one.watched, i, w)
-	for one.bytes > maxVigil && len(one.watched) > 0 {
+	for one.bytes-one.backlog > maxVigil && len(one.watched) > 0 {
 		v.hand(one, one.watched[0])
 		one.drop(0, 1)
 	}
@@ -186,10 +220,10 @@ func (w *watch) add(d *device) {
 	w.given = append(w.given, d)
 }
 
-// over reports whether nothing that the hooks want to know of w can change: all
+// known reports whether nothing that the hooks want to know of w can change: all
 // of devices, and there are some, have shown that they have it; or one, where
 // AfterMessage does not ask for all.
-func (v *vigils) over(w *watch, devices []*device) bool {
+func (v *vigils) known(w *watch, devices []*device) bool {
 	switch {
 	case len(w.given) == 0:
 		return false
@@ -226,7 +260,7 @@ func (v *vigils) given(d *device, from, to uint64) {
 	devices := v.srv.registry.devices(d.ChatPath)
 	rest := first
 	for _, w := range one.watched[first:end] {
-		if w.add(d); v.over(w, devices) {
+		if w.add(d); v.known(w, devices) {
 			v.hand(one, w)
 		} else {
 			one.watched[rest] = w
@@ -238,7 +272,8 @@ func (v *vigils) given(d *device, from, to uint64) {
 
 // hand hands one to the hooks. With mu.
 func (v *vigils) hand(one *vigil, w *watch) {
-	if v.srv.cfg.hooks.AfterMessage == nil && len(w.given) > 0 { // nobody wants to know
+	if v.srv.cfg.hooks.AfterMessage == nil && len(w.given) > 0 || // nobody wants to know
+		!one.telling && !v.begin() { // or nobody has the time
 		one.bytes -= w.size()
 		return
 	}
@@ -246,7 +281,10 @@ func (v *vigils) hand(one *vigil, w *watch) {
 	one.backlog += w.size()
 	if !one.telling {
 		one.telling = true
-		v.running.Go(func() { v.tell(one) })
+		go func() {
+			defer v.end()
+			v.tell(one)
+		}()
 	}
 }
 
@@ -276,7 +314,8 @@ func (v *vigils) tell(one *vigil) {
 	for {
 		one.mu.Lock()
 		if v.srv.ctx.Err() != nil {
-			one.ripe = nil
+			one.bytes -= one.backlog
+			one.ripe, one.backlog = nil, 0
 		}
 		if len(one.ripe) == 0 {
 			one.telling = false
@@ -296,10 +335,12 @@ func (v *vigils) tell(one *vigil) {
 }
 
 // finish calls the hooks about everything that is still being watched over, as
-// it is, and waits for them. It reports false when the server had no time for
-// all of that.
-func (v *vigils) finish() bool {
+// it is, and waits for them, and for what is being sent. What comes later is told
+// of at once; after the last finish nothing does. It reports false when the server
+// had no time for all of that.
+func (v *vigils) finish(last bool) bool {
 	v.mu.Lock()
+	v.hurry = true
 	all := slices.Collect(maps.Values(v.of))
 	v.mu.Unlock()
 	for _, one := range all {
@@ -310,7 +351,12 @@ func (v *vigils) finish() bool {
 		one.mu.Unlock()
 		v.wake(one)
 	}
-	v.running.Wait()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for v.under > 0 {
+		v.rest.Wait()
+	}
+	v.over = v.over || last // it may be called again
 	return v.srv.ctx.Err() == nil
 }
 

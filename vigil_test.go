@@ -2,6 +2,7 @@ package heymanito_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -315,6 +316,118 @@ func TestShutdownWithASlowHook(t *testing.T) {
 		if err := a.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 32*time.Second {
 			t.Errorf("Shutdown took %v and returned %v", time.Since(begun), err)
 		}
+	})
+}
+
+// What the host sends while the server shuts down is no different: Send returns
+// nil, and so the hooks are told.
+func TestSendDuringShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		var a *app
+		send := func(id string) error {
+			_, err := a.Send(context.Background(), heymanito.Message{ID: json.RawMessage(id), From: "ann", To: "cid"})
+			return err
+		}
+		a = keeping(t, heymanito.WithHooks(heymanito.Hooks{
+			OnUndelivered: func(_ context.Context, m heymanito.Message) {
+				n.add("undelivered %s", m.ID)
+				if string(m.ID) == `"m1"` { // Shutdown has begun to tell
+					time.AfterFunc(time.Second, func() { n.add("m2: %v", send(`"m2"`)) })
+				}
+				time.Sleep(2 * time.Second) // a push
+			},
+		}))
+		ann := a.join("ann")
+		for _, user := range []string{"bob", "cid"} {
+			ws := a.dial(user) // shows nothing
+			if err := ws.Send("40"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		ann.EmitAck("sendMessage", note("m1", "ann", "bob"))
+		if err := a.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if got := n.read(); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"m2: <nil>", `undelivered "m1"`, `undelivered "m2"`}) {
+			t.Errorf("noted %q", got)
+		}
+		if err := send(`"m3"`); !errors.Is(err, heymanito.ErrClosed) {
+			t.Errorf("after Shutdown: %v", err)
+		}
+		time.Sleep(time.Minute)
+		n.want(t)
+	})
+}
+
+// A Send that waits for a slow hook ends with the server.
+func TestSendWaitsUntilShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := keeping(t, heymanito.WithMaxQueue(100<<20), heymanito.WithHooks(heymanito.Hooks{
+			AfterMessage: func(ctx context.Context, _ heymanito.Message, _ heymanito.Delivery) { <-ctx.Done() },
+		}))
+		a.readsOnly("bob")
+		content := json.RawMessage(`"` + strings.Repeat("x", 900_000) + `"`)
+		send := func(id int) error {
+			_, err := a.Send(context.Background(), heymanito.Message{ID: json.RawMessage(fmt.Sprint(id)), From: "ann", To: "bob", Content: content})
+			return err
+		}
+		for i := range 8 {
+			if err := send(i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second) // the hooks are seven behind
+		sent := make(chan error, 1)
+		go func() { sent <- send(8) }()
+		synctest.Wait()
+		if len(sent) > 0 {
+			t.Error("the test is wrong: Send has not waited")
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := a.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown returned %v", err)
+		}
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// readsOnly connects a device that reads, and shows nobody that it does.
+func (a *app) readsOnly(user string) {
+	a.t.Helper()
+	ws := a.dial(user)
+	if err := ws.Send("40"); err != nil {
+		a.t.Fatal(err)
+	}
+	go func() {
+		for {
+			if _, err := ws.Text(); err != nil {
+				return
+			}
+		}
+	}()
+	a.t.Cleanup(ws.Close)
+	synctest.Wait()
+}
+
+// When more is on its way to one user than is watched over, the hooks are told
+// early about the oldest, and about no more than that.
+func TestMoreThanIsWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		a := keeping(t, heymanito.WithMaxQueue(100<<20), heymanito.WithHooks(heymanito.Hooks{
+			OnUndelivered: func(_ context.Context, m heymanito.Message) { n.add("%s", m.ID) },
+		}))
+		ann := a.join("ann")
+		a.readsOnly("bob")
+		for i := range 20 {
+			ann.EmitAck("sendMessage", fmt.Sprintf(`{"id":%d,"senderChatPath":"ann","recipientChatPath":"bob","content":%q}`, i, strings.Repeat("x", 900_000)))
+		}
+		n.want(t, "0", "1", "2") // 17 of them are 15.3 MB
 	})
 }
 
