@@ -178,6 +178,9 @@ func (s *Server) welcome(ctx context.Context, d *device) *Error {
 	}
 	if !s.roster.subscribe(d) {
 		s.registry.leave(d, false)
+		if d.expelled.Load() {
+			return Errorf(CodeUnauthorized, "this account was deleted a moment ago")
+		}
 		return errWentAway
 	}
 	if d.feed != nil {

@@ -115,6 +115,7 @@ func all() wiretest.Option { return wiretest.Auth(`{"since":{}}`) }
 // sends sends a message and checks the ack.
 func (p *person) sends(id, to string, seq int, delivery string) {
 	p.app.t.Helper()
+	synctest.Wait() // for receipts, which take a place as well
 	ack := p.EmitAck("sendMessage", note(id, p.User, to))
 	if got := fmt.Sprintf("#%d %s", ack.Seq, ack.Delivery); ack.Status != "ok" || got != fmt.Sprintf("#%d %s", seq, delivery) {
 		p.app.t.Errorf("%s: message %s to %s was acked %s, want #%d %s", p.User, id, to, ack.Raw, seq, delivery)

@@ -188,6 +188,63 @@ func (s *slowForget) Forget(ctx context.Context, user string) error {
 	return s.Inbox.Forget(ctx, user)
 }
 
+// Who is forgotten while a device of his is being let in is not there afterwards.
+func TestForgetWhileConnecting(t *testing.T) {
+	for _, scoped := range []bool{false, true} {
+		t.Run(fmt.Sprintf("scoped %v", scoped), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &slowSince{Inbox: heymanito.NewMemoryInbox(heymanito.InboxBounds{}), in: make(chan struct{}), out: make(chan struct{})}
+				opts := []heymanito.Option{heymanito.WithInbox(store)}
+				if scoped {
+					opts = append(opts, heymanito.WithHooks(heymanito.Hooks{
+						Contacts: func(context.Context, string) ([]string, error) { return []string{"ann", "bob", "cid"}, nil },
+					}))
+				}
+				a := start(t, opts...)
+				ann := a.join("ann")
+				ann.news()
+				bob := a.dial("bob")
+				if err := bob.Send("40"); err != nil {
+					t.Fatal(err)
+				}
+				<-store.in
+				if err := a.Forget(t.Context(), "bob"); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // everybody has been told that he is offline
+				close(store.out)
+				synctest.Wait()
+				if said, err := bob.Text(); err != nil || !strings.HasPrefix(said, `44{"data":{"code":"unauthorized"`) {
+					t.Errorf("bob is answered %s, %v", said, err)
+				}
+				time.Sleep(time.Minute)
+				ann.hears(online("bob"), offline("bob"))
+				if got := a.Devices("bob"); len(got) > 0 {
+					t.Errorf("bob has %v", got)
+				}
+				a.join("cid").sees("ann", "cid")
+			})
+		})
+	}
+}
+
+// slowSince is an Inbox that is slow the second time that it is asked for bob's.
+type slowSince struct {
+	heymanito.Inbox
+	asked   int
+	in, out chan struct{}
+}
+
+func (s *slowSince) Since(ctx context.Context, user string, after uint64, limit int) (heymanito.Page, error) {
+	if user == "bob" {
+		if s.asked++; s.asked == 2 {
+			close(s.in)
+			<-s.out
+		}
+	}
+	return s.Inbox.Since(ctx, user, after, limit)
+}
+
 // An error says what failed, and the devices are gone all the same.
 func TestForgetFails(t *testing.T) {
 	down := errors.New("down")

@@ -242,10 +242,14 @@ func appendUser(b []byte, user, socketID string) []byte {
 }
 
 // subscribe lets d in with the list of who is online, and tells it of every
-// change from then on. It reports false when the client has gone.
+// change from then on. It reports false when the client has gone, or its user was
+// forgotten.
 func (r *roster) subscribe(d *device) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if d.expelled.Load() { // nothing would make him offline again
+		return false
+	}
 	if r.scoped {
 		return r.circles.subscribe(d)
 	}

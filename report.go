@@ -89,6 +89,11 @@ func (f *feed) reportOnce() bool {
 	f.mu.Lock()
 	through, news := f.proven, f.report.news
 	f.report.news = nil
+	if f.d.expelled.Load() { // what he has read goes with him: to say so would name him once more
+		f.report.through = through
+		f.mu.Unlock()
+		return true
+	}
 	f.mu.Unlock()
 	if !f.tellSenders(news) {
 		return false // so that it is replayed to the next device, which reports it then

@@ -1,6 +1,7 @@
 package heymanito_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -133,6 +134,40 @@ func TestReceiptsOfTheForgotten(t *testing.T) {
 		}
 		if page, err := store.Since(t.Context(), "bob", 0, 10); err != nil || page.Given != 2 || page.Last != 2 {
 			t.Errorf("bob's inbox is %+v, %v", page, err)
+		}
+	})
+}
+
+// Who is forgotten says nothing more: what a device of his has just read, and was
+// still to be told to its sender, would name him in the sender's inbox.
+func TestForgottenReportsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := heymanito.NewMemoryInbox(heymanito.InboxBounds{})
+		a := start(t, heymanito.WithInbox(store))
+		ann := a.join("ann")
+		bob := a.join("bob", wiretest.Auth(`{"features":["acks"]}`))
+		for i := range 2 { // the second waits: a device reports once a second
+			ann.EmitAck("sendMessage", note(fmt.Sprint("m", i+1), "ann", "bob"))
+			if err := bob.Send(fmt.Sprintf("43%d[]", i+1)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err := a.Forget(t.Context(), "bob"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		page, err := store.Since(t.Context(), "ann", 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			if e.Peer == "bob" || bytes.Contains(e.Body, []byte("bob")) {
+				t.Errorf("ann's inbox has %s of %q: %s", e.Event, e.Peer, e.Body)
+			}
+		}
+		if page, err := store.Since(t.Context(), "bob", 0, 10); err != nil || page.Last != page.Began {
+			t.Errorf("of bob there is %+v, %v", page, err)
 		}
 	})
 }
