@@ -268,7 +268,9 @@ func (f *feed) pay() {
 	}
 }
 
-// pays sends an ack if it is its turn. With mu.
+// pays sends an ack if it is its turn. It reports whether that is done with: where
+// the feed has ended before its seq, it is not sent, for a client with since would go
+// on behind what it was not told. With mu.
 func (f *feed) pays(o *owedAck) bool {
 	switch {
 	case o.own && f.pos+1 == o.seq:
@@ -276,8 +278,8 @@ func (f *feed) pays(o *owedAck) bool {
 		if len(f.unread) == 0 {
 			f.proven = f.pos
 		}
-	case f.pos < o.seq && f.state != feedClosed:
-		return false
+	case f.pos < o.seq:
+		return f.state == feedClosed
 	}
 	f.srv.answer(f.d, o.event, o.fields, nil)
 	return true

@@ -994,6 +994,39 @@ func TestOwnEntryOfAFailure(t *testing.T) {
 	})
 }
 
+// An ack tells a device that it has been told all before its seq: where the inbox
+// cannot be read up to there, it does not come, and the device asks again.
+func TestNoAckAheadOfTheInbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &moodyInbox{Inbox: heymanito.NewMemoryInbox(heymanito.InboxBounds{})}
+		a := start(t, heymanito.WithInbox(store))
+		ann, bob := a.join("ann"), a.join("bob")
+		epoch, _ := ann.ready()
+		store.mood(lost)
+		if code := bob.code("sendMessage", note("b1", "bob", "ann")); code != "unavailable" {
+			t.Fatal(code)
+		}
+		store.mood(func(method string) error {
+			if method == "Since" {
+				return errors.New("down")
+			}
+			return nil
+		})
+		if err := ann.Send(`421["sendMessage",` + note("m1", "ann", "cid") + `]`); err != nil {
+			t.Fatal(err)
+		}
+		if end := ann.Closed(time.Minute); !strings.HasPrefix(fmt.Sprint(end), "closed by the server: 1013") {
+			t.Errorf("the connection ended with %v", end)
+		}
+		if acks := ann.Named("ack 1"); len(acks) > 0 {
+			t.Errorf("ann was not told #1, and %s", acks)
+		}
+		store.mood(nil)
+		ann = a.join("ann", since(epoch, 0))
+		ann.has("receive b1 #1", "sent m1 #2", "ready #2")
+	})
+}
+
 // A position beyond the end says nothing of what the client has.
 func TestSinceBeyondTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
