@@ -35,7 +35,8 @@ func (d *device) seen() Device {
 	return is
 }
 
-// renewedNotice is the least notice of an identity that was proven anew.
+// renewedNotice is the least time from a proof to the notice that it ends, where it
+// was proven anew; and how long before the end there is no such notice any more.
 const renewedNotice = time.Second
 
 // watchProof does in time what the end of a device's identity asks for. One that
@@ -51,8 +52,8 @@ func (s *Server) watchProof(d *device) {
 	defer p.mu.Unlock()
 	left := time.Until(p.ends)
 	p.notice = s.cfg.expiryNotice
-	if p.renewed {
-		p.notice = min(p.notice, left/2)
+	if p.renewed && left-p.notice < renewedNotice {
+		p.notice = left / 2
 		p.told = p.notice < renewedNotice
 	}
 	p.timer = time.AfterFunc(left-p.notice, func() { s.goRun(func() { s.due(d, p) }) })

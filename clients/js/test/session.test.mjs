@@ -8,8 +8,8 @@ const post = (server, path, body) => fetch(server.url + path, { method: "POST", 
 
 describe("a login", { timeout: 60_000 }, () => {
   let server;
-  // Tokens are good for an hour: a second after it has come every client is told.
-  before(async () => (server = await startServer("-insecure=false", "-expiry-notice=59m59s")));
+  // Tokens are good for an hour: two seconds after it has come every client is told.
+  before(async () => (server = await startServer("-insecure=false", "-expiry-notice=59m58s")));
   after(() => server.stop());
 
   const login = async (name) => (await (await post(server, "/login", { name })).json()).token;
@@ -25,7 +25,7 @@ describe("a login", { timeout: 60_000 }, () => {
       });
       const answers = [];
       ana.client.socket.onAnyOutgoing((name, payload, answer) => name === "refreshAuth" && answers.push(payload));
-      await until("it was asked again", () => answers.length >= 2); // each token is told of its end a second later
+      await until("it was asked again", () => answers.length >= 2); // each token is told of its end two seconds later
       assert.deepEqual(asked.slice(0, 3), ["connect", "expiring", "expiring"]);
       assert.ok(answers.every(({ token }) => typeof token === "string"));
       assert.deepEqual(ana.all("state").map((c) => c.state), ["connecting", "connected"]);
