@@ -80,7 +80,10 @@ export class Client<Content = unknown, Profile = unknown> extends Emitter<Events
       up: () => this.#inbox.connected(),
       down: () => this.#inbox.disconnected(),
       failed,
-      since: () => this.#inbox.since(),
+      since: async () => {
+        await this.#outbox.load();
+        return this.#inbox.since();
+      },
     });
     const link = this.#link;
     this.socket = link.socket;
@@ -231,7 +234,7 @@ export class Client<Content = unknown, Profile = unknown> extends Emitter<Events
     void this.emit("state", { state, error });
     if (state !== "connected") return;
     this.#calls.up();
-    void this.#outbox.connected();
+    this.#outbox.connected();
   }
 
   protected failed(name: keyof Events, cause: unknown): void {

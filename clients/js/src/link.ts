@@ -9,6 +9,9 @@ import type { Ack, Ask } from "./wire.js";
 const REFUSALS = 3;
 const SLOWEST_TOKEN_RETRY = 8_000; // the server waits ten seconds for an answer
 
+/** A connection that polls for so long does not become a WebSocket any more: an upgrade has ten seconds. */
+const LONGEST_UPGRADE = 20_000;
+
 /** More than an event's name and the packets around it have. */
 const EVENT_NAME = 100;
 
@@ -29,6 +32,7 @@ export class Link {
   readonly #ackTime: number;
   state: State = "closed";
   #up = false;
+  #upSince = 0;
   // What has no answer yet. Some of the socket.io-clients that we take leave it
   // to the timeout when the connection breaks.
   readonly #asked = new Set<(ack: undefined) => void>();
@@ -107,13 +111,14 @@ export class Link {
   /**
    * Whether the connection takes an event with so many bytes: one that polls
    * breaks at one that is too big, and writes what is binary as base64. "later"
-   * is when it has become a WebSocket.
+   * is when it has become a WebSocket, which does not happen everywhere.
    */
   carries(json: number, binary: number): "now" | "later" | "never" {
     const most = this.maxPayload;
     if (most === undefined) return "now";
     if (json + binary + EVENT_NAME > most) return "never";
     if (this.socket.io.engine?.transport?.name !== "polling" || json + Math.ceil(binary / 3) * 4 + EVENT_NAME <= most) return "now";
+    if (Date.now() - this.#upSince > LONGEST_UPGRADE) return "never";
     return this.socket.io.opts.transports?.some((t) => t === "websocket" || t === "webtransport") ? "later" : "never";
   }
 
@@ -155,6 +160,7 @@ export class Link {
     this.#refusals = 0;
     this.#why = "connect";
     this.#up = true;
+    this.#upSince = Date.now();
     this.#on.up();
     this.#turn("connected");
   }

@@ -130,10 +130,33 @@ export class Outbox {
   }
 
   /** There is a connection again. */
-  async connected(): Promise<void> {
+  connected(): void {
     for (const [from, r] of this.#readings) this.#tell(from, r);
-    if (!this.#loaded) await this.#load();
     for (const c of this.#conversations.values()) this.#pump(c);
+  }
+
+  /**
+   * Takes what the store has of before, in front of what was said since. It is done
+   * before there is a connection: a replay may tell of it.
+   */
+  async load(): Promise<void> {
+    if (this.#loaded) return;
+    const { store, key } = this.#store!;
+    const closings = this.#closings;
+    await this.#storing;
+    try {
+      const kept = parseKept(await store.getItem(key));
+      if (closings !== this.#closings) return;
+      for (const { id, to, content, profile } of kept) {
+        const c = this.#conversation(to);
+        if (c.letters.some((l) => l.id === id)) continue;
+        const at = c.letters.findIndex((l) => l.sending);
+        c.letters.splice(at < 0 ? c.letters.length : at, 0, { id, to, content, profile, sending: undefined, settle: nothing, tries: 0 });
+      }
+    } catch (err) {
+      this.#post.failed(err);
+    }
+    if (closings === this.#closings) this.#loaded = true;
   }
 
   /** Whether a message is one of this client's, of which it tells by answers. */
@@ -179,7 +202,7 @@ export class Outbox {
     } catch (cause) {
       return this.#end(letter, new HeyManitoError("invalid", "the message is no JSON", { cause }));
     }
-    if (fits === "never") return this.#end(letter, new HeyManitoError("too_large", "the message has more bytes than the server takes"));
+    if (fits === "never") return this.#end(letter, new HeyManitoError("too_large", "the message has more bytes than the server takes, or than a connection that polls does"));
     const again = (tries: number, atLeast?: number) => {
       c.wait = this.#again(tries, atLeast, () => {
         c.wait = undefined;
@@ -193,7 +216,7 @@ export class Outbox {
       payload,
       (ack) => {
         if (c.asked === letter) c.asked = null;
-        if (ack?.status === "ok" && !ack.duplicate) this.#took(letter, ack.seq); // else we are told of it, or have been
+        if (ack?.status === "ok") this.#took(letter, ack.seq, ack.duplicate ?? false);
         if (c.letters[0] !== letter) this.#pump(c); // it was given up
         else if (!ack) this.#pump(c); // does nothing until there is a connection again
         else if (ack.status === "ok") this.#end(letter, { id, to, ts: ack.ts, delivery: ack.delivery });
@@ -204,15 +227,19 @@ export class Outbox {
     );
   }
 
-  /** An entry of our own is at seq: a replay that begins before that tells us of it. */
-  #took({ id, to }: Letter, seq: number | undefined): void {
+  /**
+   * An entry of our own is at seq. A replay that begins before that tells us of it;
+   * where the answer to the first try was lost, it has told us, and that may wait
+   * to be handled still.
+   */
+  #took({ id, to }: Letter, seq: number | undefined, told: boolean): void {
     if (seq === undefined) return;
     if (this.#mine.size % 64 === 63) {
       const place = this.#post.place();
       for (const [key, seq] of this.#mine) if (seq <= place) this.#mine.delete(key);
     }
     this.#mine.set(keyOf(to, id), seq);
-    this.#post.own(seq);
+    if (!told) this.#post.own(seq);
   }
 
   /** Calls f after a while that grows with tries, and is not shorter than atLeast. */
@@ -295,26 +322,6 @@ export class Outbox {
         this.#post.failed(err);
       }
     });
-  }
-
-  /** What was kept before goes first, for it was said first. */
-  async #load(): Promise<void> {
-    const { store, key } = this.#store!;
-    const closings = this.#closings;
-    await this.#storing;
-    try {
-      const kept = parseKept(await store.getItem(key));
-      if (closings !== this.#closings) return;
-      for (const { id, to, content, profile } of kept) {
-        const c = this.#conversation(to);
-        if (c.letters.some((l) => l.id === id)) continue;
-        const at = c.letters.findIndex((l) => l.sending);
-        c.letters.splice(at < 0 ? c.letters.length : at, 0, { id, to, content, profile, sending: undefined, settle: nothing, tries: 0 });
-      }
-    } catch (err) {
-      this.#post.failed(err);
-    }
-    if (closings === this.#closings) this.#loaded = true;
   }
 }
 

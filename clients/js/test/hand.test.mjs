@@ -3,20 +3,32 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Client, MemoryStore } from "heymanito/core";
 
-/** A client that is connected to it. on: what the server says; sent: what it was told, with answer. */
-function client(options) {
+/** A client of it. on: what the server says; sent: what it was told, with answer; introduce: what the client says in CONNECT. */
+function stranger(options, socketIo = {}) {
   const on = {};
   const sent = [];
+  let introduce;
   const socket = {
+    io: socketIo,
     on: (name, f) => (on[name] = f),
     connect() {},
     disconnect() {},
     timeout: () => ({ emit: (name, m, answer) => sent.push({ name, ...m, answer: (ack) => answer(null, ack) }) }),
   };
-  const made = new Client(() => socket, { url: "", chatPath: "ana", ...options });
+  const connect = (url, { auth }) => {
+    introduce = () => new Promise(auth);
+    return socket;
+  };
+  const made = new Client(connect, { url: "", chatPath: "ana", ...options });
   made.connect();
-  on.connect();
-  return { client: made, on, sent };
+  return { client: made, on, sent, introduce };
+}
+
+/** A client that is connected to it. */
+function client(options, socketIo) {
+  const made = stranger(options, socketIo);
+  made.on.connect();
+  return made;
 }
 
 /** Time that this hand moves; timers that are due run. */
@@ -65,6 +77,71 @@ describe("in this hand", () => {
     sent[0].answer({ status: "ok", id: sending.id, ts: 1, delivery: "sent" }); // nobody waits for this one any more
     sent[1].answer({ status: "ok", id: sending.id, ts: 2, delivery: "queued" });
     assert.equal((await sending).ts, 2);
+    ana.close();
+  });
+
+  test("what it has sent itself it is told by answers, also where the first was lost and a handler is slow", async () => {
+    const { client: ana, on, sent } = client();
+    const told = [];
+    let done;
+    ana.on("message", () => new Promise((resolve) => (done = resolve)));
+    ana.on("sent", (m) => told.push(m.id));
+    on.inboxReady({ epoch: "e", seq: 0, complete: true, now: 1 });
+    const sending = ana.send({ to: "luis", content: 1 });
+    on.disconnect("transport close");
+    on.connect();
+    on.receiveMessage({ id: 7, senderChatPath: "luis", recipientChatPath: "ana", ts: 1, seq: 1 });
+    on.messageSent({ id: sending.id, senderChatPath: "ana", recipientChatPath: "luis", content: 1, ts: 2, seq: 2 });
+    on.messageSent({ id: 8, senderChatPath: "ana", recipientChatPath: "luis", content: 1, ts: 3, seq: 3 }); // of her laptop
+    on.inboxReady({ epoch: "e", seq: 3, complete: true, now: 1 });
+    sent[1].answer({ status: "ok", id: sending.id, ts: 2, seq: 2, delivery: "sent", duplicate: true });
+    await sending;
+    done();
+    await new Promise(setImmediate);
+    assert.deepEqual(told, [8]);
+    ana.close();
+  });
+
+  test("nor is it told by others of what it has sent before the page was loaded anew", async () => {
+    const kept = new MemoryStore();
+    kept.setItem("heymanito:ana:outbox", JSON.stringify([{ id: "m1", to: "luis", content: 1 }]));
+    const store = {
+      getItem: async (key) => (await new Promise(setImmediate), kept.getItem(key)),
+      setItem: async (key, value) => kept.setItem(key, value),
+      removeItem: async (key) => kept.removeItem(key),
+    };
+    const { client: ana, on, sent, introduce } = stranger({ store, keepOutbox: true });
+    const told = [];
+    ana.on("sent", (m) => told.push(m.id));
+    ana.on("accepted", (m) => told.push(`${m.id} accepted`));
+    assert.deepEqual((await introduce()).since, {});
+    on.connect();
+    on.messageSent({ id: "m1", senderChatPath: "ana", recipientChatPath: "luis", content: 1, ts: 2, seq: 1 });
+    on.inboxReady({ epoch: "e", seq: 1, complete: true, now: 1 });
+    assert.deepEqual(sent.map((m) => m.id), ["m1"]);
+    sent[0].answer({ status: "ok", id: "m1", ts: 2, seq: 1, delivery: "sent", duplicate: true });
+    assert.deepEqual(told, ["m1 accepted"]);
+    ana.close();
+  });
+
+  test("what is too big for polling waits for a WebSocket, and not for ever", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
+    const engine = { maxPayload: 1000, transport: { name: "polling" } };
+    const { client: ana, sent } = client({ times: { retry: 500 } }, { engine, opts: { transports: ["polling", "websocket"] } });
+    const photo = new Uint8Array(700); // 936 in base64
+    const first = ana.send({ to: "luis", content: photo });
+    for (let s = 0; s < 15; s++) t.mock.timers.tick(1000);
+    assert.equal(sent.length, 0);
+    engine.transport.name = "websocket";
+    t.mock.timers.tick(1000);
+    assert.equal(sent.length, 1);
+    sent[0].answer({ status: "ok", id: first.id, ts: 1, delivery: "sent" });
+    await first;
+    engine.transport.name = "polling"; // as if it had never become one
+    const second = ana.send({ to: "luis", content: photo });
+    for (let s = 0; s < 6; s++) t.mock.timers.tick(1000);
+    await assert.rejects(second, { code: "too_large" });
+    assert.equal(sent.length, 1);
     ana.close();
   });
 
