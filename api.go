@@ -47,11 +47,11 @@ func (s *Server) Online(ctx context.Context, users ...string) (known []Presence,
 // kept for those who are away: what must arrive is for [Server.Send]. It never
 // waits, and comes in order with what else a device gets.
 //
-// Each of args becomes an argument, as JSON ([json.Marshal]; a [json.RawMessage]
-// as it is), a []byte a binary one, of which there may be 10. With an error nothing
-// is sent: an *[Error], with CodeInvalid for names that are Socket.IO's or
-// heymanito's own and for values that are no JSON, with CodeTooLarge for more than
-// [WithMaxPayload] bytes in all; or that of a ctx that has ended.
+// Each of args becomes an argument, as JSON ([json.Marshal]), a []byte a binary one,
+// of which there may be 10. With an error nothing is sent: an *[Error], with
+// CodeInvalid for names that are Socket.IO's or heymanito's own and for values that
+// are no JSON, with CodeTooLarge for more than [WithMaxPayload] bytes in all; or that
+// of a ctx that has ended.
 func (s *Server) Emit(ctx context.Context, user, event string, args ...any) (int, error) {
 	switch {
 	case s.ctx.Err() != nil:

@@ -17,7 +17,8 @@ import (
 // the other for each call: a slow one delays those of the same call. ctx ends
 // when the connection does or the server shuts down (for OnDisconnect, and
 // those that are called later: only then). A hook that panics is recovered and
-// logged with the event; the client is answered "internal".
+// logged with the event; the client is answered "internal", and closed as
+// unavailable where it was about to be let in.
 type Hooks struct {
 	// OnConnect is called when a device has been bound to its user, before
 	// the first event of that device is handled.
@@ -56,7 +57,8 @@ type Hooks struct {
 	// the ack, for a message that no device was there for, which is not kept.
 	OnUndelivered func(ctx context.Context, m Message)
 	// OnRead is called when a user has read a conversation, or more of it than
-	// before.
+	// before. [WithoutInbox], and where the inbox does not know the message, it is
+	// not known what is more: then it is called for every markAsRead.
 	OnRead func(ctx context.Context, r Read)
 
 	// BeforeCall is called before a call rings, after Authorize, with everything

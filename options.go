@@ -380,7 +380,8 @@ func WithDrain(d time.Duration) Option {
 
 // WithExpiryNotice sets how long before the end of its identity
 // ([Identity].Expires) a device is told (default 30 s): the time that a client has
-// to fetch a token and send it. One whose identity ends sooner is told at once.
+// to fetch a token and send it. One whose identity ends sooner is told at once; after
+// a refreshAuth that brought no more than that, when half of it has passed.
 func WithExpiryNotice(d time.Duration) Option {
 	return func(c *config) {
 		needPositive("WithExpiryNotice", d)
@@ -483,8 +484,9 @@ func WithMaxPayload(bytes int) Option {
 
 // WithMaxQueue sets how many bytes may be queued for a device that does not read,
 // before it is cut off (default 4 MiB); it finds what it has missed in the inbox.
-// Every frame counts with what it takes in memory. A device that keeps up is sent a
-// single message even if that is bigger.
+// Every frame counts with what it takes in memory; the list of who is online, which
+// all share, with next to nothing. A device that keeps up is sent a single message
+// even if that is bigger.
 func WithMaxQueue(bytes int) Option {
 	return func(c *config) {
 		needCount("WithMaxQueue", bytes)

@@ -16,7 +16,7 @@ type Stats struct {
 	QueueBytes  int // that clients have yet to take, all together
 
 	Connected uint64            // devices that were let in so far
-	Refused   map[Code]uint64   // handshakes that were not, by code
+	Refused   map[Code]uint64   // that were not, by the code in the answer to CONNECT
 	Closed    map[string]uint64 // devices that have gone, by reason, as in [Hooks].OnDisconnect
 	// Events of clients by name, and then by outcome: "ok", or the Code of the ack.
 	// All those of names that this server does not know are under the name "".

@@ -81,8 +81,11 @@ func New() *Bridge {
 
 // IO returns the library's server. Its listeners and middlewares are called on
 // goroutines of their client's own; one that waits delays that client's next event
-// there, and nobody else's, and for up to a second whatever else that client sends.
-// What a listener panics with is logged.
+// there, and nobody else's, and for up to a second whatever else that client sends. A
+// middleware of a namespace, and the auth hook that is asked before it, hold up all
+// that the client sends until they have decided: for as long as a handshake may take
+// (heymanito.WithHandshakeLimits), and one that does not return for longer. What a
+// listener panics with is logged.
 //
 // Its Close ends the connections of all clients, which come back; to stop for good
 // is for heymanito.Server.Shutdown.
