@@ -57,6 +57,7 @@ type place struct {
 	base string // its URL
 	dial func() (net.Conn, error)
 	peer []wiretest.Option // how to reach it
+	rest func()            // returns when nothing is under way there; nil: that cannot be known
 }
 
 // at is the place of a bed, and a place of its own in memory.
@@ -65,7 +66,7 @@ func (b *bed) at() place {
 }
 
 func (a *app) at() place {
-	return place{base: host, dial: a.net.Dial, peer: []wiretest.Option{wiretest.On(a.net)}}
+	return place{base: host, dial: a.net.Dial, peer: []wiretest.Option{wiretest.On(a.net)}, rest: synctest.Wait}
 }
 
 // arrival is something that the server sent, or why nothing more comes.
@@ -551,6 +552,9 @@ func (r *replay) hear(name, args string, attachments []step) error {
 
 // nothingElse checks that the file has everything that was sent.
 func (r *replay) nothingElse() error {
+	if r.where.rest != nil {
+		r.where.rest()
+	}
 	for _, from := range []chan arrival{r.upgraded, r.came} {
 		for len(from) > 0 {
 			if got := <-from; got.err == nil {
