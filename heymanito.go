@@ -230,9 +230,9 @@ func withOwnRoute(r *http.Request) *http.Request {
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer context.AfterFunc(ctx, s.cancel)() // a hook that hangs is told
 	err := s.engine.Shutdown(ctx, s.cfg.drain)
-	told := s.vigils.finish(false)
-	told = s.calls.stop() && told // whose hooks may send
-	if told = s.vigils.finish(true) && told; !told && err == nil {
+	s.vigils.hurry()
+	called := s.calls.stop() // its hooks may send
+	if told := s.vigils.finish(); !(called && told) && err == nil {
 		err = ctx.Err()
 	}
 	s.mu.Lock()

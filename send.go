@@ -31,14 +31,16 @@ type Sent struct {
 //
 // Errors are *[Error]: CodeInvalid, CodeTooLarge ([WithMaxPayload]), or
 // CodeUnavailable when the inbox fails, or ctx ends before the message is taken:
-// then send it again, with the same ID. After Shutdown it is [ErrClosed].
+// then send it again, with the same ID. It is [ErrClosed] after Shutdown, and before
+// its end when there are no connections and calls any more.
 //
 // A hook that sends passes on the ctx that it was given. With any other, Send
 // waits when the AfterMessage and OnUndelivered of m.To's messages are far behind,
-// as clients do: a hook would wait for itself. BeforeMessage cannot send the
-// message that it is asked about.
+// as clients do: a hook would wait for itself; and these two, which Shutdown waits
+// for, can send to its end. BeforeMessage cannot send the message that it is asked
+// about.
 func (s *Server) Send(ctx context.Context, m Message) (Sent, error) {
-	if s.ctx.Err() != nil || !s.vigils.begin() {
+	if s.ctx.Err() != nil || !s.vigils.beginSend(ctx) {
 		return Sent{}, ErrClosed
 	}
 	defer s.vigils.end()

@@ -19,8 +19,9 @@ type vigils struct {
 	of    map[string]*vigil
 	under int        // what there is under way that may watch over something, or tells of it
 	rest  *sync.Cond // under is 0
-	hurry bool       // nothing is watched over any more: the hooks are told at once
-	over  bool       // nor told of, nor sent
+	rush  bool       // nothing is watched over any more: the hooks are told at once
+	last  bool       // nor sent, but by these hooks
+	over  bool       // nor told of
 }
 
 // vigil is the messages to one user that are being watched over.
@@ -78,6 +79,18 @@ func (v *vigils) begin() bool {
 	return !v.over
 }
 
+// beginSend is begin for what comes from outside: who goes on sending must not keep
+// finish from its end. What finish is waiting for may send.
+func (v *vigils) beginSend(ctx context.Context) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.over || v.last && ctx.Value(hookKey{}) == nil {
+		return false
+	}
+	v.under++
+	return true
+}
+
 func (v *vigils) end() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -87,11 +100,11 @@ func (v *vigils) end() {
 }
 
 // hurried reports whether the server is about to end. Who asks has a vigil locked,
-// which finish looks at if this is false.
+// which hurry looks at if this is false.
 func (v *vigils) hurried() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.hurry
+	return v.rush
 }
 
 // wanted reports whether there is a hook to be told.
@@ -334,13 +347,11 @@ func (v *vigils) tell(one *vigil) {
 	}
 }
 
-// finish calls the hooks about everything that is still being watched over, as
-// it is, and waits for them, and for what is being sent. What comes later is told
-// of at once; after the last finish nothing does. It reports false when the server
-// had no time for all of that.
-func (v *vigils) finish(last bool) bool {
+// hurry has the hooks told about everything that is still being watched over, as it
+// is, and of what comes later at once.
+func (v *vigils) hurry() {
 	v.mu.Lock()
-	v.hurry = true
+	v.rush = true
 	all := slices.Collect(maps.Values(v.of))
 	v.mu.Unlock()
 	for _, one := range all {
@@ -351,12 +362,18 @@ func (v *vigils) finish(last bool) bool {
 		one.mu.Unlock()
 		v.wake(one)
 	}
+}
+
+// finish, after hurry, waits for the hooks, and for what is being sent: nothing more
+// is. It reports false when the server had no time for all of that.
+func (v *vigils) finish() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.last = true
 	for v.under > 0 {
 		v.rest.Wait()
 	}
-	v.over = v.over || last // it may be called again
+	v.over = true
 	return v.srv.ctx.Err() == nil
 }
 

@@ -319,23 +319,30 @@ func TestShutdownWithASlowHook(t *testing.T) {
 	})
 }
 
-// What the host sends while the server shuts down is no different: Send returns
-// nil, and so the hooks are told.
+// What is sent while the server shuts down is no different: Send returns nil, and so
+// the hooks are told. They can send to the end, others no longer than there are
+// connections or calls.
 func TestSendDuringShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n notes
 		var a *app
-		send := func(id string) error {
-			_, err := a.Send(context.Background(), heymanito.Message{ID: json.RawMessage(id), From: "ann", To: "cid"})
+		send := func(ctx context.Context, id string) error {
+			_, err := a.Send(ctx, heymanito.Message{ID: json.RawMessage(id), From: "ann", To: "cid"})
 			return err
 		}
 		a = keeping(t, heymanito.WithHooks(heymanito.Hooks{
-			OnUndelivered: func(_ context.Context, m heymanito.Message) {
+			OnUndelivered: func(ctx context.Context, m heymanito.Message) {
 				n.add("undelivered %s", m.ID)
-				if string(m.ID) == `"m1"` { // Shutdown has begun to tell
-					time.AfterFunc(time.Second, func() { n.add("m2: %v", send(`"m2"`)) })
-				}
 				time.Sleep(2 * time.Second) // a push
+				if string(m.ID) == `"m1"` { // Shutdown waits for us
+					n.add("m2: %v", send(ctx, `"m2"`))
+					n.add("m3: %v", errors.Is(send(context.Background(), `"m3"`), heymanito.ErrClosed))
+				}
+			},
+			OnDisconnect: func(_ context.Context, d heymanito.Device, _ string) {
+				if d.ChatPath == "ann" {
+					n.add("m0: %v", send(context.Background(), `"m0"`))
+				}
 			},
 		}))
 		ann := a.join("ann")
@@ -350,14 +357,37 @@ func TestSendDuringShutdown(t *testing.T) {
 		if err := a.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if got := n.read(); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"m2: <nil>", `undelivered "m1"`, `undelivered "m2"`}) {
+		if got := n.read(); !slices.Equal(slices.Sorted(slices.Values(got)), []string{
+			"m0: <nil>", "m2: <nil>", "m3: true", `undelivered "m0"`, `undelivered "m1"`, `undelivered "m2"`,
+		}) {
 			t.Errorf("noted %q", got)
 		}
-		if err := send(`"m3"`); !errors.Is(err, heymanito.ErrClosed) {
+		if err := send(context.Background(), `"m4"`); !errors.Is(err, heymanito.ErrClosed) {
 			t.Errorf("after Shutdown: %v", err)
 		}
 		time.Sleep(time.Minute)
 		n.want(t)
+	})
+}
+
+// A host that goes on sending does not keep Shutdown from its end.
+func TestShutdownUnderSends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := keeping(t, heymanito.WithHooks(heymanito.Hooks{
+			OnUndelivered: func(context.Context, heymanito.Message) { time.Sleep(time.Second) },
+		}))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for i := range 200 {
+			time.AfterFunc(time.Duration(i)*500*time.Millisecond, func() {
+				_, _ = a.Send(ctx, heymanito.Message{ID: json.RawMessage(fmt.Sprint(i)), From: "ann", To: fmt.Sprint("user", i)})
+			})
+		}
+		time.Sleep(10 * time.Second)
+		if err := a.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown returned %v", err)
+		}
+		<-ctx.Done()
 	})
 }
 
