@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -65,7 +64,7 @@ func (s *Server) cross(ctx context.Context, d *device, auth []byte) (over func()
 	}
 	x := d.conn.Others().(*crossing)
 	g := &guest{device: d, namespace: "/"}
-	s.guests.add(g, math.MaxInt)
+	s.guests.add(g)
 	over = func() { s.guests.remove(g) }
 	socket, err := x.admit(ctx, seam.Admission{Namespace: "/", User: d.ChatPath, Device: d.Device, Auth: auth, Gone: func() {}})
 	if err != nil {
@@ -125,17 +124,18 @@ func (x *crossing) invite(ctx context.Context, namespace string, auth []byte) er
 		return e
 	}
 	g := &guest{device: d, namespace: namespace}
-	surplus := s.guests.add(g, s.cfg.maxDevices) // now, so that whoever sends its user away finds it
+	s.guests.add(g) // now, so that whoever sends its user away finds it
 	if x.allowance == nil {
-		x.allowance = &allowance{device: s.cfg.deviceRate.limiter(), user: s.guests.limiter(s.cfg.userRate, d.ChatPath)}
+		x.allowance = &allowance{device: s.cfg.deviceRate.limiter(), user: s.cfg.userRate.limiter()}
 	}
+	x.allowance.user = s.guests.limiter(d.ChatPath, x.allowance.user)
 	d.allowance = x.allowance
 	s.charge(ctx, d)
 	if e := d.within(); e != nil {
 		s.guests.remove(g)
 		return e
 	}
-	for _, oldest := range surplus {
+	for _, oldest := range s.guests.surplus(d.ChatPath, s.cfg.maxDevices) {
 		oldest.Close(engineio.Replaced)
 	}
 	socket, err := x.admit(ctx, seam.Admission{
@@ -288,20 +288,20 @@ type visits struct {
 	rate   *rate.Limiter // of what all of them send
 }
 
-// limiter bounds the events of all guests of a user.
-func (b *guestbook) limiter(r Rate, user string) *rate.Limiter {
+// limiter bounds the events of all guests of a user. It is that of the first of
+// them, so that nobody gets a fresh one by leaving.
+func (b *guestbook) limiter(user string, first *rate.Limiter) *rate.Limiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	v := b.of[user] // has the guest that asks
 	if v.rate == nil {
-		v.rate = r.limiter()
+		v.rate = first
 	}
 	return v.rate
 }
 
-// add adds a guest, and returns the oldest connections if there are more than
-// limit.
-func (b *guestbook) add(g *guest, limit int) []*socketio.Conn {
+// add adds a guest, which counts until it is removed.
+func (b *guestbook) add(g *guest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.of == nil {
@@ -313,7 +313,12 @@ func (b *guestbook) add(g *guest, limit int) []*socketio.Conn {
 		b.of[g.ChatPath] = v
 	}
 	v.guests = append(v.guests, g)
-	conns := v.conns()
+}
+
+// surplus returns the oldest connections of a user's guests, if there are more than
+// limit.
+func (b *guestbook) surplus(user string, limit int) []*socketio.Conn {
+	conns := b.conns(user)
 	return conns[:max(len(conns)-limit, 0)]
 }
 

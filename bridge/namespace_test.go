@@ -309,7 +309,12 @@ func TestNamespaceRatesOfAUser(t *testing.T) {
 	}, heymanito.WithRates(heymanito.Rate{}, heymanito.Rate{PerSecond: 0.1, Burst: 5}))
 	ann, ann2 := wiretest.Connect(t, b.URL, "ann"), wiretest.Connect(t, b.URL, "ann")
 	join(ann, "/chat", "")
+	if err := ann.Send("41/chat,"); err != nil {
+		t.Fatal(err)
+	}
+	wiretest.Eventually(t, "she has left", func() bool { return present(b.IO.Of("/chat", nil)) == 0 })
 	join(ann2, "/chat", "")
+	join(ann, "/chat", "")
 	for range 3 {
 		if err := ann.Send(`42/chat,["n"]`); err != nil {
 			t.Fatal(err)
