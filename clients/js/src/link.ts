@@ -9,8 +9,10 @@ import type { Ack, Ask } from "./wire.js";
 const REFUSALS = 3;
 const SLOWEST_TOKEN_RETRY = 8_000; // the server waits ten seconds for an answer
 
-/** A connection that polls for so long does not become a WebSocket any more: an upgrade has ten seconds. */
+/** A connection that still polls after so long does not become a WebSocket any more: an upgrade has ten seconds. */
 const LONGEST_UPGRADE = 20_000;
+/** What of it passes between two looks at most: a machine that sleeps does not wait. */
+const LONGEST_LOOK = 1_000;
 
 /** More than an event's name and the packets around it have. */
 const EVENT_NAME = 100;
@@ -32,7 +34,8 @@ export class Link {
   readonly #ackTime: number;
   state: State = "closed";
   #up = false;
-  #upSince = 0;
+  #polled = 0; // for how long something has waited for this connection to become a WebSocket
+  #looked = 0; // when that was counted last; 0: never
   // What has no answer yet. Some of the socket.io-clients that we take leave it
   // to the timeout when the connection breaks.
   readonly #asked = new Set<(ack: undefined) => void>();
@@ -118,7 +121,10 @@ export class Link {
     if (most === undefined) return "now";
     if (json + binary + EVENT_NAME > most) return "never";
     if (this.socket.io.engine?.transport?.name !== "polling" || json + Math.ceil(binary / 3) * 4 + EVENT_NAME <= most) return "now";
-    if (Date.now() - this.#upSince > LONGEST_UPGRADE) return "never";
+    const now = Date.now();
+    if (this.#looked) this.#polled += Math.min(now - this.#looked, LONGEST_LOOK);
+    this.#looked = now;
+    if (this.#polled >= LONGEST_UPGRADE) return "never";
     return this.socket.io.opts.transports?.some((t) => t === "websocket" || t === "webtransport") ? "later" : "never";
   }
 
@@ -160,7 +166,7 @@ export class Link {
     this.#refusals = 0;
     this.#why = "connect";
     this.#up = true;
-    this.#upSince = Date.now();
+    this.#polled = this.#looked = 0;
     this.#on.up();
     this.#turn("connected");
   }

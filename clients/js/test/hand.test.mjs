@@ -139,6 +139,12 @@ describe("in this hand", () => {
     await first;
     engine.transport.name = "polling"; // as if it had never become one
     const second = ana.send({ to: "luis", content: photo });
+    t.mock.timers.setTime(Date.now() + 3_600_000); // the laptop was closed: that is no waiting
+    t.mock.timers.tick(1000);
+    let waiting = true;
+    second.catch(() => (waiting = false));
+    await Promise.resolve();
+    assert.ok(waiting);
     for (let s = 0; s < 6; s++) t.mock.timers.tick(1000);
     await assert.rejects(second, { code: "too_large" });
     assert.equal(sent.length, 1);
