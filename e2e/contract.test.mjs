@@ -402,7 +402,10 @@ for (const transports of TRANSPORTS) {
             await new Promise((connected) => ana.socket.once("connect", connected));
             send(ana, ben);
             send(ben, ana);
-            for (const c of [ana, ben]) await until(`round ${round}: acks of ${c.user}`, () => acks[c.user].length >= N);
+            for (const c of [ana, ben]) {
+              const at = () => `${acks[c.user].length} acks of ${c.user}, on ${c.manager.engine?.transport.name}, disconnected by [${c.disconnects}] (${c.details?.description ?? "no details"})`;
+              await until(() => `round ${round}: all acks; there are ${at()}`, () => acks[c.user].length >= N);
+            }
             const ids = (c) => c.named("receiveMessage").map((e) => e.args[0].id);
             for (const c of [ana, ben]) await until(() => `round ${round}: ${ids(c).length} messages`, () => ids(c).length >= N);
             await ana.upgraded();
