@@ -231,6 +231,7 @@ func (s *Socket) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.posting = true
+	s.drain()
 	s.mu.Unlock()
 	if !s.take(w, r, limit) {
 		return

@@ -131,10 +131,11 @@ func (s *Socket) polled() {
 
 // WaitQueue waits until at most below bytes are queued for the client, and
 // reports false when it has gone, or goes, before that. A polling client that
-// stops to poll meanwhile is cut off. One call at a time.
+// stops to poll meanwhile is cut off. Where the client itself waits, see entangled,
+// it does not. One call at a time.
 func (s *Socket) WaitQueue(below int) bool {
 	s.mu.Lock()
-	if s.state == stateOpen && s.queued > below {
+	if s.state == stateOpen && s.queued > below && !s.entangled() {
 		done := make(chan struct{})
 		s.drained, s.drainTo = done, below
 		s.pollBy = s.srv.now() + int64(s.srv.cfg.PingInterval+s.srv.cfg.PingTimeout)
@@ -150,10 +151,17 @@ func (s *Socket) WaitQueue(below int) bool {
 
 // drain tells WaitQueue, if it waits for what is so now. With mu.
 func (s *Socket) drain() {
-	if s.drained != nil && (s.queued <= s.drainTo || s.state != stateOpen) {
+	if s.drained != nil && (s.queued <= s.drainTo || s.state != stateOpen || s.entangled()) {
 		close(s.drained)
 		s.drained = nil
 	}
+}
+
+// entangled reports whether the client takes nothing before its POST is answered: its
+// WebSocket has proven itself, so it has stopped to poll, and it says "5" when that
+// POST has ended. What is handled in it may be what WaitQueue holds up. With mu.
+func (s *Socket) entangled() bool {
+	return s.posting && s.probed && s.probe != nil && s.ws == nil && s.poll == nil && !s.answers
 }
 
 // idle reports whether WaitQueue waits for a client that does not poll. With mu.

@@ -200,6 +200,62 @@ func TestProofWaitsForNobody(t *testing.T) {
 	})
 }
 
+// A client that has proven its WebSocket stops to poll, and says "5" when its POST is
+// answered: whoever waits in the handler of that for it to take something must not
+// wait for ever.
+func TestWaitQueueInAnUpgrade(t *testing.T) {
+	for _, first := range []string{"POST", "probe"} {
+		t.Run(first+" first", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := bubbleBed(t)
+				defer b.finish()
+				b.handle = func(s *session, _ string) {
+					if !s.WaitQueue(0) {
+						t.Error("the client has gone")
+					}
+				}
+				c, s := b.openPoll()
+				defer c.Close()
+				s.Send(text("a"))
+				ws := b.ws(s.ID())
+				posted := make(chan struct{})
+				steps := []func(){
+					func() {
+						go func() {
+							defer close(posted)
+							expectPost(t, c, "4wait", 200, "ok")
+						}()
+						synctest.Wait()
+					},
+					func() {
+						if err := ws.Send("2probe"); err != nil {
+							t.Fatal(err)
+						}
+						expectText(t, ws, "3probe")
+						synctest.Wait()
+					},
+				}
+				if first == "probe" {
+					slices.Reverse(steps)
+				}
+				for _, step := range steps {
+					step()
+				}
+				select {
+				case <-posted:
+				default:
+					t.Error("the POST is not answered")
+				}
+				if err := ws.Send("5"); err != nil {
+					t.Fatal(err)
+				}
+				expectText(t, ws, "4a")
+				<-posted
+			})
+		})
+	}
+}
+
 // What the last poll was answered with is proven by the upgrade; what goes out
 // on the WebSocket, by a ping.
 func TestProofByUpgrade(t *testing.T) {

@@ -411,6 +411,7 @@ func (c *wsConn) probeText(p []byte) error {
 		mine := s.probe == c
 		if mine {
 			s.probed = true // before the client knows: from there it says "5", even if we close now
+			s.drain()
 		}
 		s.mu.Unlock()
 		if !mine || !c.write(packet("3probe").wire) {
