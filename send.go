@@ -40,7 +40,7 @@ type Sent struct {
 // for, can send to its end. BeforeMessage cannot send the message that it is asked
 // about.
 func (s *Server) Send(ctx context.Context, m Message) (Sent, error) {
-	if s.ctx.Err() != nil || !s.vigils.beginSend(ctx) {
+	if s.ctx.Err() != nil || !s.vigils.begin(ctx.Value(hookKey{}) != nil) {
 		return Sent{}, ErrClosed
 	}
 	defer s.vigils.end()

@@ -68,27 +68,17 @@ func newVigils(s *Server) *vigils {
 	return v
 }
 
-// begin is for what finish is to wait for, until end is called. It reports false
-// when it is too late for that.
-func (v *vigils) begin() bool {
+// begin is for what finish is to wait for, until end is called. It reports false when
+// it is too late for that: while finish waits only what it waits for may begin more,
+// lest a host that goes on sending keep it from its end.
+func (v *vigils) begin(awaited bool) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.over {
+	in := !v.over && (awaited || !v.last)
+	if in {
 		v.under++
 	}
-	return !v.over
-}
-
-// beginSend is begin for what comes from outside: who goes on sending must not keep
-// finish from its end. What finish is waiting for may send.
-func (v *vigils) beginSend(ctx context.Context) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.over || v.last && ctx.Value(hookKey{}) == nil {
-		return false
-	}
-	v.under++
-	return true
+	return in
 }
 
 func (v *vigils) end() {
@@ -286,7 +276,7 @@ func (v *vigils) given(d *device, from, to uint64) {
 // hand hands one to the hooks. With mu.
 func (v *vigils) hand(one *vigil, w *watch) {
 	if v.srv.cfg.hooks.AfterMessage == nil && len(w.given) > 0 || // nobody wants to know
-		!one.telling && !v.begin() { // or nobody has the time
+		!one.telling && !v.begin(true) { // or nobody has the time
 		one.bytes -= w.size()
 		return
 	}
