@@ -188,7 +188,7 @@ func (s *Server) welcome(ctx context.Context, d *device) *Error {
 	} else {
 		s.calls.work(func() { s.calls.arrive(d) })
 	}
-	s.watchProof(d)
+	s.watchProof(d, false)
 	if s.cfg.hooks.OnConnect != nil {
 		s.hook("OnConnect", func() { s.cfg.hooks.OnConnect(d.conn.Context(), d.seen()) })
 	}

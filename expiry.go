@@ -16,9 +16,8 @@ import (
 // proof is what the auth hook has said about a device last. It is nil at one that
 // was let in for ever, and has not asked again.
 type proof struct {
-	claims  any
-	ends    time.Time // zero: never
-	renewed bool      // by refreshAuth
+	claims any
+	ends   time.Time // zero: never
 
 	mu     sync.Mutex    // guards the rest
 	notice time.Duration // before it ends the device is told
@@ -43,7 +42,7 @@ const renewedNotice = time.Second
 // was proven anew may last for less than the notice, or end when it would have: then
 // its device is told at half time, lest it be asked for another one at once, and
 // again, as fast as it answers.
-func (s *Server) watchProof(d *device) {
+func (s *Server) watchProof(d *device, renewed bool) {
 	p := d.proof.Load()
 	if p == nil || p.ends.IsZero() {
 		return
@@ -52,7 +51,7 @@ func (s *Server) watchProof(d *device) {
 	defer p.mu.Unlock()
 	left := time.Until(p.ends)
 	p.notice = s.cfg.expiryNotice
-	if p.renewed && left-p.notice < renewedNotice {
+	if renewed && left-p.notice < renewedNotice {
 		p.notice = left / 2
 		p.told = p.notice < renewedNotice
 	}
@@ -137,8 +136,8 @@ func (s *Server) refreshAuth(ctx context.Context, d *device, e *socketio.Event) 
 	if x, ok := d.conn.Others().(*crossing); ok {
 		x.renew(ctx, h)
 	}
-	d.proof.Swap(&proof{claims: id.Claims, ends: id.Expires, renewed: true}).stop()
-	s.watchProof(d)
+	d.proof.Swap(&proof{claims: id.Claims, ends: id.Expires}).stop()
+	s.watchProof(d, true)
 	if id.Expires.IsZero() {
 		return nil, nil
 	}
